@@ -1,0 +1,1 @@
+//! The policy of Ringway: one file a filter.
