@@ -1,1 +1,4 @@
 //! The mechanism of Ringway.
+
+pub mod route;
+pub mod template;
