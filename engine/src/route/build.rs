@@ -11,12 +11,15 @@ use super::shape::{PathRank, Shape};
 use super::tree::{Draft, Entry, List, Tree};
 use super::{Compiled, Group, RegexGroup, RouteError, Table};
 
-pub(super) fn build(routes: &[&Matching], policy: &PathPolicy) -> Result<Table, Vec<RouteError>> {
+pub(super) fn build<'m>(
+    routes: impl Iterator<Item = &'m Matching>,
+    policy: &PathPolicy,
+) -> Result<Table, Vec<RouteError>> {
     let mut errors = Vec::new();
     let mut methods = Methods::default();
-    let mut compiled = Vec::with_capacity(routes.len());
-    let mut wanted = Vec::with_capacity(routes.len());
-    for (route, matching) in routes.iter().enumerate() {
+    let mut compiled = Vec::new();
+    let mut wanted = Vec::new();
+    for (route, matching) in routes.enumerate() {
         let mut keep = |error| errors.push(error);
         let shape = Shape::new(route, &matching.path, policy).map_err(&mut keep).ok();
         let conditions = Conditions::new(route, matching, &mut methods).map_err(&mut keep).ok();

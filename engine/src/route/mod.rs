@@ -86,6 +86,12 @@ pub struct Found {
 }
 
 impl Found {
+    /// Forgets what was found; the memory stays.
+    pub fn clear(&mut self) {
+        self.values.clear();
+        self.allow.clear();
+    }
+
     /// The value of `Allow` after [`Outcome::MethodNotAllowed`]: `GET, POST`.
     pub fn allow(&self) -> &[u8] {
         &self.allow
@@ -185,8 +191,11 @@ impl Table {
     ///
     /// # Errors
     /// All routes that cannot be.
-    pub fn build(routes: &[&Matching], policy: &PathPolicy) -> Result<Table, Vec<RouteError>> {
-        build::build(routes, policy)
+    pub fn build<'m>(
+        routes: impl IntoIterator<Item = &'m Matching>,
+        policy: &PathPolicy,
+    ) -> Result<Table, Vec<RouteError>> {
+        build::build(routes.into_iter(), policy)
     }
 
     /// Finds the route of a request. Allocates nothing once `found` has seen a request like it.

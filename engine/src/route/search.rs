@@ -23,8 +23,7 @@ pub(super) fn search<O: Observer>(
     found: &mut Found,
     observer: &mut O,
 ) -> Outcome {
-    found.values.clear();
-    found.allow.clear();
+    found.clear();
     let method = table.methods.bit(request.method);
     let mut search =
         Search { table, request, method, found, observer, best: u32::MAX, winner: None, allow: 0 };

@@ -72,8 +72,7 @@ impl Fields for Matching {
 }
 
 fn table(routes: &[Matching]) -> Table {
-    let routes: Vec<_> = routes.iter().collect();
-    Table::build(&routes, &PathPolicy::default()).unwrap()
+    Table::build(routes, &PathPolicy::default()).unwrap()
 }
 
 /// `GET host/path?query`, from 10.0.0.1, with `X-Env: canary`.
@@ -261,7 +260,8 @@ fn what_was_found_is_forgotten_by_the_next_search() {
     with_request("GET h/b", |request| table.find(request, &mut found));
     assert_eq!(found.allow(), b"POST");
     with_request("GET h/a/1", |request| table.find(request, &mut found));
-    assert_eq!((found.allow(), found.values()), (&b""[..], &[3..4][..]));
+    assert_eq!(found.allow(), b"");
+    assert_eq!(found.values(), std::slice::from_ref(&(3..4)));
     with_request("GET h/c", |request| table.find(request, &mut found));
     assert!(found.values().is_empty());
 }
@@ -371,7 +371,6 @@ fn all_errors_come_at_once() {
         route().regex("("),
         route().host("x:80").prefix("/"),
     ];
-    let routes: Vec<_> = routes.iter().collect();
     let errors = Table::build(&routes, &PathPolicy::default()).unwrap_err();
     let places: Vec<_> = errors.iter().map(|error| (error.route, error.field.as_str())).collect();
     assert_eq!(places, [(0, "prefix"), (0, "host[0]"), (1, "regex"), (2, "host")]);
