@@ -1,1 +1,4 @@
 //! The mechanism of Ringway.
+
+pub mod http1;
+pub mod message;
