@@ -161,7 +161,10 @@ pub(crate) fn take_over(
     admission: Admission,
 ) {
     let stream = TcpStream::from(socket);
-    match monoio::net::TcpStream::from_std(stream) {
+    let stream = stream
+        .set_nonblocking(!worker.io_uring)
+        .and_then(|()| monoio::net::TcpStream::from_std(stream));
+    match stream {
         Ok(stream) => {
             connection::spawn(worker, Stream::new(stream, &worker.deadlines), peer, admission);
         }

@@ -204,9 +204,17 @@ impl Watch {
         self.with(|e| shut(e.fd, libc::SHUT_RDWR));
     }
 
-    /// The core's coarse clock.
-    pub(crate) fn coarse(&self) -> Duration {
-        self.list.coarse()
+    /// Makes the close that follows a reset.
+    pub(crate) fn reset_on_close(&self) {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        let size = size_of::<libc::linger>() as libc::socklen_t;
+        // SAFETY: the descriptor is open while its entry is on the list (see `shut`); the pointer
+        // is to a `linger` of our stack, of the size given. Where the option is refused the close
+        // is an orderly one, as it would have been.
+        self.with(|e| unsafe {
+            let value = (&raw const linger).cast();
+            libc::setsockopt(e.fd, libc::SOL_SOCKET, libc::SO_LINGER, value, size)
+        });
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Entry) -> T) -> T {

@@ -164,6 +164,11 @@ impl Writer<'_> {
         self.watch.end_sending();
     }
 
+    /// Makes the close that follows a reset, for a message that must not look complete.
+    pub(crate) fn reset_on_close(&self) {
+        self.watch.reset_on_close();
+    }
+
     /// Ends both directions of the stream at once; operations under way complete.
     pub(crate) fn abort(&self) {
         self.watch.abort();

@@ -93,6 +93,12 @@ impl Upstream {
         choose(&|e| fresh(e) && !e.is_paused(now)).or_else(|| choose(&|e| fresh(e)))
     }
 
+    /// True when there is an endpoint beside `address` that has not been tried.
+    pub(crate) fn has_other(&self, tried: &[SocketAddr], address: SocketAddr) -> bool {
+        let endpoints = self.endpoints.borrow();
+        endpoints.iter().any(|e| e.address != address && e.weight > 0 && !tried.contains(&e.address))
+    }
+
     /// Closes idle connections that are too old or that the other end has closed.
     pub(crate) fn sweep(&self, now: Duration) {
         let pool = &self.plan.settings.pool;
