@@ -108,10 +108,7 @@ pub(crate) fn close(worker: &Rc<Worker>, listener: &TcpListener) {
 }
 
 fn is_exhausted(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
-    )
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
 fn admit(worker: &Rc<Worker>, stream: monoio::net::TcpStream, peer: SocketAddr) {
@@ -161,7 +158,10 @@ pub(crate) fn take_over(
     admission: Admission,
 ) {
     let stream = TcpStream::from(socket);
-    match monoio::net::TcpStream::from_std(stream) {
+    let stream = stream
+        .set_nonblocking(!worker.io_uring)
+        .and_then(|()| monoio::net::TcpStream::from_std(stream));
+    match stream {
         Ok(stream) => {
             connection::spawn(worker, Stream::new(stream, &worker.deadlines), peer, admission);
         }

@@ -162,6 +162,25 @@ impl Buffers {
         take(&self.large, LARGE_BUFFER)
     }
 
+    /// `buffer` with room for at least one more byte: as it is, or moved into the next larger
+    /// one. What waits in it stays at its front.
+    pub fn widen(&self, mut buffer: Buffer) -> Buffer {
+        if buffer.spare() == 0 {
+            buffer.compact();
+        }
+        if buffer.spare() > 0 && buffer.capacity() > IDLE_READ {
+            return buffer;
+        }
+        let mut wider = match buffer.len() {
+            0..USUAL_BUFFER => self.usual(),
+            USUAL_BUFFER..LARGE_BUFFER => self.large(),
+            len => Buffer::with_capacity(len * 2),
+        };
+        wider.extend(buffer.filled());
+        self.give(buffer);
+        wider
+    }
+
     /// Takes a buffer back. One that grew beyond its class is freed.
     pub fn give(&self, mut buffer: Buffer) {
         let stock = match buffer.capacity() {

@@ -79,6 +79,12 @@ pub enum UpstreamError {
     /// The answer's head is not one.
     #[error("bad response head from {0}: {1}")]
     Head(SocketAddr, HeadError),
+    /// It sent more interim answers than anybody needs.
+    #[error("{0} sent interim answers without end")]
+    Interim(SocketAddr),
+    /// It switched protocols though nobody asked for that.
+    #[error("{0} switched protocols unasked")]
+    UnaskedUpgrade(SocketAddr),
     /// The answer broke off.
     #[error("{0} broke off its answer")]
     Truncated(SocketAddr),
@@ -140,6 +146,8 @@ impl Error {
             Error::Upstream(U::Closed(_)) => (502, "upstream_closed", true),
             Error::Upstream(U::FirstByteTimeout(_)) => (504, "first_byte_timeout", true),
             Error::Upstream(U::Head(..)) => (502, "bad_response_head", true),
+            Error::Upstream(U::Interim(_)) => (502, "endless_interim", true),
+            Error::Upstream(U::UnaskedUpgrade(_)) => (502, "unasked_upgrade", true),
             Error::Upstream(U::Truncated(_)) => (502, "truncated", false),
             Error::Upstream(U::Body(..)) => (502, "bad_response_body", false),
             Error::Upstream(U::Stalled(_)) => (504, "upstream_stalled", false),

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use crate::buffer::Buffer;
+use crate::http1::write::{is_safe_value, is_token};
 use crate::message::{FieldName, RequestHead, ResponseHead, Span};
 use crate::route::Found;
 
@@ -36,6 +37,8 @@ pub struct Exchange {
     pub attempts: u32,
     /// The endpoint of the last attempt.
     pub endpoint: Option<SocketAddr>,
+    /// Endpoints that this exchange has tried in vain.
+    pub(crate) tried: Vec<SocketAddr>,
 }
 
 /// The request of an exchange.
@@ -53,6 +56,8 @@ pub struct Request {
     pub query: Vec<u8>,
     /// The path and query to send on, after rewrites.
     pub target: Vec<u8>,
+    /// Bytes of `raw` that belong to this request; what is behind them is the next one's.
+    pub(crate) taken: usize,
     /// Bytes of the body that have been received.
     pub received: u64,
 }
@@ -96,6 +101,7 @@ impl Exchange {
             started,
             attempts: 0,
             endpoint: None,
+            tried: Vec::new(),
         }
     }
 
@@ -106,11 +112,11 @@ impl Exchange {
         self.client = Client { peer, address: peer.ip(), through_trusted_proxy: false };
         self.route = None;
         self.route_name.clear();
-        self.found.clear();
         self.request_id.clear();
         self.started = started;
         self.attempts = 0;
         self.endpoint = None;
+        self.tried.clear();
     }
 }
 
@@ -146,6 +152,7 @@ impl Request {
         self.path.clear();
         self.query.clear();
         self.target.clear();
+        self.taken = 0;
         self.received = 0;
     }
 }
@@ -221,7 +228,7 @@ impl Edits {
     }
 
     fn note(&mut self, kind: EditKind, name: &str, value: &[u8]) -> Result<(), BadHeader> {
-        if !is_token(name.as_bytes()) || !is_field_value(value) {
+        if !is_token(name.as_bytes()) || !is_safe_value(value) {
             return Err(BadHeader);
         }
         if kind != EditKind::Add {
@@ -247,9 +254,9 @@ impl Edits {
 
     /// True when the header as it arrived is not to be written.
     pub(crate) fn replaces(&self, name: &[u8]) -> bool {
-        self.list.iter().any(|e| {
-            e.kind != EditKind::Add && e.name.of(&self.text).eq_ignore_ascii_case(name)
-        })
+        self.list
+            .iter()
+            .any(|e| e.kind != EditKind::Add && e.name.of(&self.text).eq_ignore_ascii_case(name))
     }
 
     /// The headers to be written beside those that arrived.
@@ -262,8 +269,7 @@ impl Edits {
 
     /// `Some` when the edits decide what the header is: `Some(None)` is "removed".
     fn look_up(&self, name: &str) -> Option<Option<&[u8]>> {
-        let of_name =
-            |e: &&Edit| e.name.of(&self.text).eq_ignore_ascii_case(name.as_bytes());
+        let of_name = |e: &&Edit| e.name.of(&self.text).eq_ignore_ascii_case(name.as_bytes());
         match self.list.iter().find(of_name)? {
             e if e.kind == EditKind::Remove => {
                 let added = self.list.iter().filter(of_name).find(|e| e.kind == EditKind::Add);
@@ -279,18 +285,6 @@ impl Edits {
         self.list.clear();
         self.text.clear();
     }
-}
-
-/// True for a token (RFC 9110 §5.6.2), which header names and methods are.
-pub fn is_token(text: &[u8]) -> bool {
-    !text.is_empty()
-        && text.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))
-}
-
-/// True for what may stand as a header value: no control characters but the tab
-/// (RFC 9110 §5.5).
-pub fn is_field_value(text: &[u8]) -> bool {
-    text.iter().all(|&b| b == b'\t' || (b >= b' ' && b != 0x7f))
 }
 
 /// An answer of the gateway's own, by a route or a filter.

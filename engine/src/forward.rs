@@ -4,10 +4,11 @@
 //! 14), the forwarding fields are replaced or continued (rule 16), framing fields are written
 //! from what was understood and never copied, and filters' edits come last.
 
-use std::io::Write;
+use std::io::Write as _;
 use std::net::IpAddr;
 
 use crate::exchange::{Client, Exchange};
+use crate::http1::write;
 use crate::message::{FieldName, Version};
 use crate::relay::Framing;
 use crate::snapshot::{HostRule, Rules};
@@ -22,6 +23,8 @@ pub(crate) struct RequestHeadPlan<'a> {
     pub endpoint: &'a str,
     /// How the body goes out.
     pub framing: Framing,
+    /// True when the client said that its body is empty, which for some methods is news.
+    pub empty_length: bool,
     /// True when the client asked for an upgrade that the route allows.
     pub upgrade: bool,
     /// The peer's address as text.
@@ -61,7 +64,7 @@ pub(crate) fn write_request_head(out: &mut Vec<u8>, exchange: &Exchange, plan: &
     if !exchange.request_id.is_empty() {
         put(out, &[b"X-Request-ID: ", &exchange.request_id, b"\r\n"]);
     }
-    write_framing(out, plan.framing);
+    write_framing(out, if plan.empty_length { Framing::Length(0) } else { plan.framing });
     if plan.upgrade {
         out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
     }
@@ -133,7 +136,7 @@ pub(crate) fn write_response_head(
 ) {
     let response = &exchange.response;
     let (head, raw, edits) = (&response.head, response.raw(), &response.edits);
-    write_status(out, head.status, head.reason.of(raw));
+    write::status_line(out, head.status, Some(head.reason.of(raw)));
     let mut dated = false;
     for field in &head.fields {
         let skipped = match field.id {
@@ -183,18 +186,13 @@ pub(crate) fn write_end(
 /// Appends an interim (1xx) head: its end-to-end fields and nothing of ours.
 pub(crate) fn write_interim_head(out: &mut Vec<u8>, exchange: &Exchange) {
     let (head, raw) = (&exchange.response.head, exchange.response.raw());
-    write_status(out, head.status, head.reason.of(raw));
+    write::status_line(out, head.status, Some(head.reason.of(raw)));
     for field in head.fields.iter().filter(|f| !f.is_hop_by_hop()) {
         if field.id != FieldName::ContentLength {
             put(out, &[field.name.of(raw), b": ", field.value.of(raw), b"\r\n"]);
         }
     }
     out.extend_from_slice(b"\r\n");
-}
-
-/// Appends a status line; the standard reason where none is given.
-pub(crate) fn write_status(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
-    crate::http1::write::status_line(out, status, reason);
 }
 
 /// What the client is told about the connection's future.
@@ -215,7 +213,7 @@ fn write_framing(out: &mut Vec<u8>, framing: Framing) {
         Framing::None | Framing::UntilClose => {}
         Framing::Length(n) => {
             out.extend_from_slice(b"Content-Length: ");
-            crate::http1::write::decimal(out, n);
+            write::decimal(out, n);
             out.extend_from_slice(b"\r\n");
         }
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),

@@ -52,8 +52,8 @@ pub(crate) struct Route {
     pub(crate) name: String,
     pub(crate) action: Action,
     pub(crate) filters: Vec<Box<dyn Blueprint>>,
-    /// Bytes of the path to leave out.
-    pub(crate) strip: usize,
+    /// Leave the prefix out of the path.
+    pub(crate) strip: bool,
     /// The path to send instead.
     pub(crate) path: Option<Template>,
     pub(crate) host: HostRule,
@@ -126,8 +126,8 @@ impl Snapshot {
         builder.upstreams(config);
         let global_filters = builder.filters("global_filters", &config.global_filters);
         let routes = (0..config.routes.len()).filter_map(|at| builder.route(config, at)).collect();
-        let matching: Vec<_> = config.routes.iter().map(|r| (r.name.as_str(), &r.matching)).collect();
-        let table = Table::build(&matching).map_err(|errors| {
+        let matching: Vec<_> = config.routes.iter().map(|r| &r.matching).collect();
+        let table = Table::build(matching, &config.server.path).map_err(|errors| {
             errors.into_iter().map(|e| BuildError {
                 path: format!("routes[{}].{}", e.route, e.field),
                 message: e.message,
@@ -227,12 +227,7 @@ impl Builder {
             name: route.name.clone(),
             action,
             filters,
-            strip: match &route.matching.path {
-                config::PathMatch::Prefix(prefix) if route.strip_prefix => {
-                    prefix.trim_end_matches('/').len()
-                }
-                _ => 0,
-            },
+            strip: route.strip_prefix,
             path,
             host: match &route.rewrite.host {
                 config::HostHeader::Keep => HostRule::Keep,

@@ -101,6 +101,8 @@ pub(crate) struct Adopted {
 /// One core.
 pub(crate) struct Worker {
     pub(crate) id: usize,
+    /// False on the epoll driver, which needs non-blocking sockets; a ring needs blocking ones.
+    pub(crate) io_uring: bool,
     pub(crate) buffers: Buffers,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) common: Shared<Common>,
@@ -163,6 +165,7 @@ impl Worker {
         let adopted = Adopted::new(&start.snapshot, &start.addresses, &[], seed);
         let worker = Rc::new(Worker {
             id: start.id,
+            io_uring: start.io_uring,
             buffers: Buffers::default(),
             deadlines: Rc::default(),
             shard: start.common.colleagues[start.id].shard.clone(),
@@ -225,7 +228,9 @@ impl Worker {
     }
 
     async fn listen_to_mailbox(self: Rc<Self>, inbox: Inbox<Message>, ear: UnixStream) {
-        let ear = ear.set_nonblocking(true).and_then(|()| monoio::net::UnixStream::from_std(ear));
+        let ear = ear
+            .set_nonblocking(!self.io_uring)
+            .and_then(|()| monoio::net::UnixStream::from_std(ear));
         let Ok(mut ear) = ear else {
             tracing::error!(worker = self.id, "the mailbox cannot be heard");
             return;

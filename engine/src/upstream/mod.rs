@@ -70,7 +70,9 @@ impl Upstream {
                 }));
             }
         }
-        self.balancer.borrow_mut().rebuild(&endpoints.iter().map(|e| e.load(true)).collect::<Vec<_>>());
+        self.balancer
+            .borrow_mut()
+            .rebuild(&endpoints.iter().map(|e| e.load(true)).collect::<Vec<_>>());
         *self.endpoints.borrow_mut() = endpoints;
     }
 
@@ -91,6 +93,14 @@ impl Upstream {
             self.balancer.borrow_mut().pick(&loads, key).map(|at| endpoints[at].clone())
         };
         choose(&|e| fresh(e) && !e.is_paused(now)).or_else(|| choose(&|e| fresh(e)))
+    }
+
+    /// True when there is an endpoint beside `address` that has not been tried.
+    pub(crate) fn has_other(&self, tried: &[SocketAddr], address: SocketAddr) -> bool {
+        let endpoints = self.endpoints.borrow();
+        endpoints
+            .iter()
+            .any(|e| e.address != address && e.weight > 0 && !tried.contains(&e.address))
     }
 
     /// Closes idle connections that are too old or that the other end has closed.
