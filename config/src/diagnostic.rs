@@ -22,6 +22,7 @@ pub struct Diagnostic {
     /// What to write instead.
     pub help: Option<String>,
     /// The line of the file, with secrets left out, and a second line that points at the place.
+    /// Empty when there is no place to point at.
     pub snippet: String,
 }
 
@@ -35,13 +36,34 @@ pub enum Severity {
     Warning,
 }
 
+/// Place, message, snippet and help on several lines, without colours.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.message)
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(out, "{severity}: {}\n  --> {}", self.message, self.file)?;
+        if self.line > 0 {
+            write!(out, ":{}:{}", self.line, self.column)?;
+        }
+        if !self.path.is_empty() {
+            write!(out, " ({})", self.path)?;
+        }
+        let number = self.line.to_string();
+        let margin = " ".repeat(number.len());
+        if let Some((line, marks)) = self.snippet.split_once('\n') {
+            write!(out, "\n {margin} |\n {number} | {line}\n {margin} | {marks}")?;
+        }
+        if let Some(help) = &self.help {
+            write!(out, "\n {margin} = help: {help}")?;
+        }
+        Ok(())
     }
 }
 
-/// Everything that is wrong with a file, in the order of its lines.
+/// Everything that is wrong with a file, in the order of its lines. Displayed with an empty line
+/// between two.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 #[serde(transparent)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
@@ -56,13 +78,18 @@ impl Diagnostics {
     pub fn len(&self) -> usize {
         self.0.len()
     }
+
+    /// Puts them into the order of the lines.
+    pub(crate) fn sort(&mut self) {
+        self.0.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+    }
 }
 
 impl fmt::Display for Diagnostics {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, diagnostic) in self.0.iter().enumerate() {
             if index > 0 {
-                out.write_str("\n")?;
+                out.write_str("\n\n")?;
             }
             diagnostic.fmt(out)?;
         }
@@ -71,37 +98,3 @@ impl fmt::Display for Diagnostics {
 }
 
 impl std::error::Error for Diagnostics {}
-
-/// A file that has been read: it knows the place of each field.
-#[derive(Clone, Default)]
-pub struct Source {
-    pub(crate) file: String,
-}
-
-impl Source {
-    /// An error about a field, with the place found from the field's path, such as
-    /// `routes[3].filters[0].headers`. Where the path is not in the file, its nearest parent is.
-    pub fn diagnose(&self, path: &str, message: String, help: Option<String>) -> Diagnostic {
-        Diagnostic {
-            severity: Severity::Error,
-            file: self.file.clone(),
-            line: 0,
-            column: 0,
-            path: path.to_owned(),
-            message,
-            help,
-            snippet: String::new(),
-        }
-    }
-
-    /// The same as a warning.
-    pub fn warn(&self, path: &str, message: String, help: Option<String>) -> Diagnostic {
-        Diagnostic { severity: Severity::Warning, ..self.diagnose(path, message, help) }
-    }
-}
-
-impl fmt::Debug for Source {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Source").field("file", &self.file).finish_non_exhaustive()
-    }
-}

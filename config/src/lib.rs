@@ -3,12 +3,22 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+// In the order in which a text becomes a Config.
 mod address;
+mod check;
 mod condition;
 mod diagnostic;
+mod document;
+mod environment;
+mod findings;
 mod log;
+mod reader;
 mod route;
+mod schema;
+mod sections;
 mod server;
+mod source;
+mod template;
 mod units;
 mod upstream;
 mod workers;
@@ -18,15 +28,20 @@ use std::path::Path;
 use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 
+use findings::Findings;
+
 pub use address::{Address, Cidr};
 pub use condition::{Matching, PathMatch, ValueMatch, ValueTest};
-pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use log::{Level, Log, LogFormat};
 pub use route::{
     Action, Forward, HostHeader, Redirect, Respond, Rewrite, Route, RouteTimeouts, SplitArm,
     Upgrade,
 };
+pub use schema::schema;
 pub use server::{Accept, EncodedSlash, Limits, PathPolicy, Server};
+pub use source::Source;
+pub use template::Template;
 pub use units::{Bytes, Limit, Period, UnitError};
 pub use upstream::{Balance, HashKey, Pool, Target, Upstream, UpstreamTimeouts};
 pub use workers::{CoreList, Count, Driver, Workers};
@@ -84,13 +99,25 @@ pub fn load<F: DeserializeOwned>(
     env: Environment<'_>,
 ) -> Result<Loaded<F>, Diagnostics> {
     let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => load_str(&name, &text, env),
-        Err(error) => {
-            let source = Source { file: name };
-            Err(Diagnostics(vec![source.diagnose("", format!("cannot be read: {error}"), None)]))
+    match std::fs::read(path).map(String::from_utf8) {
+        Ok(Ok(text)) => load_str(&name, &text, env),
+        Ok(Err(error)) => {
+            let valid = error.utf8_error().valid_up_to();
+            let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let message = format!("the file is not UTF-8 text: line {line} has other bytes");
+            Err(unread(name, message, "save the file as UTF-8"))
         }
+        Err(error) => Err(unread(
+            name,
+            format!("the file cannot be read: {error}"),
+            "name another with `-c FILE`, or make it readable",
+        )),
     }
+}
+
+fn unread(name: String, message: String, help: &str) -> Diagnostics {
+    let source = Source::unread(name);
+    Diagnostics(vec![source.diagnose("", message, Some(help.to_owned()))])
 }
 
 /// Reads the text of a file that diagnostics shall call `name`. `env` gives the value of an
@@ -100,9 +127,26 @@ pub fn load<F: DeserializeOwned>(
 /// Everything that is wrong with the text, at once.
 pub fn load_str<F: DeserializeOwned>(
     name: &str,
-    _text: &str,
-    _env: Environment<'_>,
+    text: &str,
+    env: Environment<'_>,
 ) -> Result<Loaded<F>, Diagnostics> {
-    let source = Source { file: name.to_owned() };
-    Ok(Loaded { config: Config::default(), warnings: Diagnostics::default(), source })
+    let mut document = document::parse(text, env);
+    let source = Source::new(name, text, &mut document);
+    let mut findings = Findings::new(&source);
+    for fault in document.faults {
+        let path = source.path_of(&fault.place);
+        findings.errors.push(source.at(Some(fault.place), &path, fault.message, fault.help));
+    }
+    let config = match document.whole {
+        true => Some(sections::read(document.root.as_deref(), &source, &mut findings)),
+        false => None,
+    };
+    let mut errors = Diagnostics(findings.errors);
+    let mut warnings = Diagnostics(findings.warnings);
+    errors.sort();
+    warnings.sort();
+    match config {
+        Some(config) if errors.is_empty() => Ok(Loaded { config, warnings, source }),
+        _ => Err(errors),
+    }
 }

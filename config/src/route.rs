@@ -1,6 +1,12 @@
 //! `routes:`: which requests a route takes, and what it does with them.
 
+mod written;
+
 use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use written::RouteWritten;
 
 use crate::condition::Matching;
 use crate::units::{Bytes, Limit, Period};
@@ -77,6 +83,12 @@ pub struct Respond {
     pub body: String,
 }
 
+impl Default for Respond {
+    fn default() -> Respond {
+        Respond { status: 200, headers: IndexMap::new(), body: String::new() }
+    }
+}
+
 /// A redirection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Redirect {
@@ -138,7 +150,8 @@ impl Default for RouteTimeouts {
 }
 
 /// A protocol that a connection may be upgraded to (RFC 9110 §7.8).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Upgrade {
     /// RFC 6455.
     Websocket,

@@ -1,7 +1,7 @@
 //! `upstreams:`: named sets of endpoints, and how a request chooses among them.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 use crate::units::Period;
@@ -82,7 +82,7 @@ pub enum HashKey {
 }
 
 /// The idle connections that are kept for later requests, per core and endpoint.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pool {
     /// The most idle connections per core and endpoint, up to 65,536; 0 keeps none.
@@ -100,7 +100,7 @@ impl Default for Pool {
 }
 
 /// How long an endpoint may take. What takes longer is answered 504.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamTimeouts {
     /// To accept a connection.
@@ -117,6 +117,134 @@ impl Default for UpstreamTimeouts {
             connect: Period::from_secs(5),
             first_byte: Period::from_secs(60),
             idle: Period::from_secs(60),
+        }
+    }
+}
+
+/// A set of endpoints that requests are balanced over.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Upstream")]
+pub(crate) struct UpstreamWritten {
+    /// The endpoints, at least one.
+    targets: Vec<TargetWritten>,
+    /// How an endpoint is picked.
+    #[serde(default)]
+    balance: BalanceWritten,
+    /// The idle connections that are kept for later requests.
+    #[serde(default)]
+    pool: Pool,
+    /// How long an endpoint may take; then 504.
+    #[serde(default)]
+    timeouts: UpstreamTimeouts,
+    /// How often names in `addr` are resolved again; at least `1s`.
+    #[serde(default = "resolve_every")]
+    resolve_every: Period,
+}
+
+fn resolve_every() -> Period {
+    Upstream::RESOLVE_EVERY
+}
+
+impl UpstreamWritten {
+    /// What is needed of it.
+    pub(crate) fn lower(self) -> Upstream {
+        Upstream {
+            targets: self.targets.into_iter().map(TargetWritten::lower).collect(),
+            balance: self.balance.lower(),
+            pool: self.pool,
+            timeouts: self.timeouts,
+            resolve_every: self.resolve_every,
+        }
+    }
+}
+
+/// One endpoint.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Target")]
+pub(crate) struct TargetWritten {
+    /// Where it listens: `http://host:port`, `http://host` (port 80) or `host:port`. A name that
+    /// resolves to several addresses is several endpoints.
+    addr: Address,
+    /// Its share of the requests, relative to the others, up to 1,000,000; 0 takes it out.
+    #[serde(default = "one")]
+    weight: u32,
+}
+
+pub(crate) fn one() -> u32 {
+    1
+}
+
+impl TargetWritten {
+    pub(crate) fn lower(self) -> Target {
+        Target { addr: self.addr, weight: self.weight }
+    }
+}
+
+/// How an endpoint is picked.
+#[derive(Deserialize, Serialize, JsonSchema, Default)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Balance")]
+pub(crate) enum BalanceWritten {
+    /// One after the other, by weight and evenly mixed.
+    #[default]
+    RoundRobin,
+    /// At random, by weight.
+    Random,
+    /// The one of two random endpoints with fewer requests in flight, by weight.
+    LeastRequests,
+    /// Always the same endpoint for the same key, as long as it is not overloaded.
+    ConsistentHash(ConsistentHash),
+}
+
+/// Always the same endpoint for the same key, as long as it is not overloaded.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ConsistentHash {
+    /// What the key is taken from.
+    by: HashKeyWritten,
+    /// How far above the average load an endpoint may go before its keys move to the next one:
+    /// 1 to 100.
+    bounded_load: f64,
+}
+
+impl Default for ConsistentHash {
+    fn default() -> ConsistentHash {
+        ConsistentHash { by: HashKeyWritten::ClientIp, bounded_load: 1.25 }
+    }
+}
+
+/// What the key of `consistent_hash` is taken from.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "HashKey")]
+pub(crate) enum HashKeyWritten {
+    /// The client's address.
+    ClientIp,
+    /// The value of the header field of this name.
+    Header(String),
+    /// The value of the cookie of this name.
+    Cookie(String),
+    /// The normalised path, without the query.
+    Path,
+}
+
+impl BalanceWritten {
+    pub(crate) fn lower(self) -> Balance {
+        match self {
+            BalanceWritten::RoundRobin => Balance::RoundRobin,
+            BalanceWritten::Random => Balance::Random,
+            BalanceWritten::LeastRequests => Balance::LeastRequests,
+            BalanceWritten::ConsistentHash(hash) => Balance::ConsistentHash {
+                by: match hash.by {
+                    HashKeyWritten::ClientIp => HashKey::ClientIp,
+                    HashKeyWritten::Header(name) => HashKey::Header(name.to_ascii_lowercase()),
+                    HashKeyWritten::Cookie(name) => HashKey::Cookie(name),
+                    HashKeyWritten::Path => HashKey::Path,
+                },
+                bounded_load: hash.bounded_load,
+            },
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::units::{UnitError, describe_as_text, read_as_text};
 const CORES: usize = 1024;
 
 /// How many workers serve, on which cores, and through which driver.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Workers {
     /// How many workers to run: `auto`, or a number from 1 to 1024. `auto` runs one on each core
@@ -49,7 +49,7 @@ pub enum Count {
 pub struct CoreList(pub Vec<usize>);
 
 /// How workers do input and output.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Driver {
     /// io_uring where the kernel allows it, otherwise epoll.
