@@ -114,7 +114,12 @@ impl Attempt<'_> {
                 }
             };
             let mut upload = pin!(Side::new(upload));
-            let head = self.receive_head(exchange, &mut reader, &mut client_writer, &lease.endpoint.address);
+            let head = self.receive_head(
+                exchange,
+                &mut reader,
+                &mut client_writer,
+                &lease.endpoint.address,
+            );
             match alongside(upload.as_mut(), head).await {
                 Err(error) => Err(error),
                 Ok(_) if exchange.response.head.status == 101 => Ok(None),
@@ -232,6 +237,7 @@ impl Attempt<'_> {
     ) -> Result<Body, Error> {
         let buffers = &self.course.worker.buffers;
         let limits = &self.course.rules().head;
+        let upgradable = self.wants_upgrade(exchange);
         let time = self.upstream.plan.settings.timeouts.first_byte.0;
         let time = self.route.first_byte.unwrap_or(time);
         exchange.response.reset();
@@ -256,11 +262,10 @@ impl Attempt<'_> {
             };
             let bytes = &response.raw.filled()[..len];
             http1::parse_response(bytes, &mut response.head, limits).map_err(bad)?;
-            let framing =
-                http1::response_body(&response.head, bytes, exchange.request.head.method);
+            let framing = http1::response_body(&response.head, bytes, exchange.request.head.method);
             let framing = framing.map_err(bad)?;
             match response.head.status {
-                101 if self.wants_upgrade(exchange) => return Ok(framing),
+                101 if upgradable => return Ok(framing),
                 101 => return Err(UpstreamError::UnaskedUpgrade(*from).into()),
                 100..=199 if interims == INTERIM_ANSWERS => {
                     return Err(UpstreamError::Interim(*from).into());

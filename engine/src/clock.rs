@@ -144,13 +144,14 @@ impl Deadlines {
 }
 
 fn shut(fd: RawFd, how: i32) {
-    // SAFETY: a plain system call on a descriptor number. The entry's `Watch` is dropped before
-    // its socket is closed (`io::Stream` declares it first), so the number is still that socket.
+    // SAFETY: a plain system call on a descriptor number. The entry's `Watch` is retired before
+    // its socket is closed (`io::Stream`'s `Drop`), so the number is still that socket.
     // Its result does not matter: a peer that is gone has ended the operation already.
     unsafe { libc::shutdown(fd, how) };
 }
 
-/// A socket's place on the list; leaves it when dropped. Must be dropped before the socket.
+/// A socket's place on the list. The owner retires it before it closes the socket; its place is
+/// free again when it is dropped.
 pub(crate) struct Watch {
     list: Rc<Deadlines>,
     key: u32,
@@ -204,6 +205,21 @@ impl Watch {
         self.with(|e| shut(e.fd, libc::SHUT_RDWR));
     }
 
+    /// True when the socket is open and nothing waits to be read. One system call.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let mut byte = 0u8;
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        // SAFETY: the descriptor is open while its entry is on the list (see `shut`); the pointer
+        // is to one byte of our stack, and one is the length given.
+        let n = self.with(|e| unsafe { libc::recv(e.fd, (&raw mut byte).cast(), 1, flags) });
+        n < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock
+    }
+
+    /// Takes the socket off the list, right before it is closed.
+    pub(crate) fn retire(&self) {
+        self.with(|e| e.fd = -1);
+    }
+
     /// Makes the close that follows a reset.
     pub(crate) fn reset_on_close(&self) {
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
@@ -224,7 +240,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.with(|e| e.fd = -1);
+        self.retire();
         self.list.free.borrow_mut().push(self.key);
     }
 }

@@ -254,9 +254,9 @@ impl Edits {
 
     /// True when the header as it arrived is not to be written.
     pub(crate) fn replaces(&self, name: &[u8]) -> bool {
-        self.list.iter().any(|e| {
-            e.kind != EditKind::Add && e.name.of(&self.text).eq_ignore_ascii_case(name)
-        })
+        self.list
+            .iter()
+            .any(|e| e.kind != EditKind::Add && e.name.of(&self.text).eq_ignore_ascii_case(name))
     }
 
     /// The headers to be written beside those that arrived.
@@ -269,8 +269,7 @@ impl Edits {
 
     /// `Some` when the edits decide what the header is: `Some(None)` is "removed".
     fn look_up(&self, name: &str) -> Option<Option<&[u8]>> {
-        let of_name =
-            |e: &&Edit| e.name.of(&self.text).eq_ignore_ascii_case(name.as_bytes());
+        let of_name = |e: &&Edit| e.name.of(&self.text).eq_ignore_ascii_case(name.as_bytes());
         match self.list.iter().find(of_name)? {
             e if e.kind == EditKind::Remove => {
                 let added = self.list.iter().filter(of_name).find(|e| e.kind == EditKind::Add);

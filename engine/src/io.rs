@@ -4,6 +4,7 @@
 //! session will stand here beside the bare socket.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
@@ -11,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use monoio::io::{AsyncReadRent, AsyncWriteRent, ReadHalf, Splitable, WriteHalf};
+use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::TcpStream;
 
 use crate::buffer::Buffer;
@@ -19,20 +20,32 @@ use crate::clock::{self, Deadlines, Watch};
 
 /// A connected socket and its place on the core's list of deadlines.
 pub(crate) struct Stream {
-    /// Declared before the socket, so dropped before it: see [`Watch`].
     watch: Watch,
-    tcp: TcpStream,
+    read: ManuallyDrop<OwnedReadHalf<TcpStream>>,
+    write: ManuallyDrop<OwnedWriteHalf<TcpStream>>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.watch.retire();
+        // SAFETY: each half is taken exactly once, here, and `self` is not used afterwards.
+        let (read, write) =
+            unsafe { (ManuallyDrop::take(&mut self.read), ManuallyDrop::take(&mut self.write)) };
+        // A write half that is dropped by itself ends the sending direction in an orderly way,
+        // which must not come before a close that is meant as a reset.
+        drop(read.reunite(write));
+    }
 }
 
 /// The receiving direction of a [`Stream`].
 pub(crate) struct Reader<'a> {
-    half: ReadHalf<'a, TcpStream>,
+    half: &'a mut OwnedReadHalf<TcpStream>,
     watch: &'a Watch,
 }
 
 /// The sending direction of a [`Stream`].
 pub(crate) struct Writer<'a> {
-    half: WriteHalf<'a, TcpStream>,
+    half: &'a mut OwnedWriteHalf<TcpStream>,
     watch: &'a Watch,
 }
 
@@ -41,7 +54,9 @@ impl Stream {
     pub(crate) fn new(tcp: TcpStream, deadlines: &Rc<Deadlines>) -> Self {
         // Heads and small bodies go out in one send each; waiting to fill a segment only delays.
         let _ = tcp.set_nodelay(true);
-        Stream { watch: deadlines.watch(tcp.as_raw_fd()), tcp }
+        let watch = deadlines.watch(tcp.as_raw_fd());
+        let (read, write) = tcp.into_split();
+        Stream { watch, read: ManuallyDrop::new(read), write: ManuallyDrop::new(write) }
     }
 
     /// Connects to `address`.
@@ -61,8 +76,8 @@ impl Stream {
 
     /// Both directions, each for one operation at a time.
     pub(crate) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
-        let (read, write) = self.tcp.split();
-        (Reader { half: read, watch: &self.watch }, Writer { half: write, watch: &self.watch })
+        let watch = &self.watch;
+        (Reader { half: &mut self.read, watch }, Writer { half: &mut self.write, watch })
     }
 
     /// The receiving direction alone.
@@ -85,14 +100,8 @@ impl Stream {
     /// Bytes that nobody asked for would be taken for the next answer, so a connection that has
     /// some is as useless as a closed one (HTTP_SAFETY rule 13). One system call.
     pub(crate) fn is_quiet(&self) -> bool {
-        let mut byte = 0u8;
-        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-        // SAFETY: the descriptor is open while `self` lives; the pointer is to one byte of our
-        // stack, and one is the length given.
-        let n = unsafe { libc::recv(self.tcp.as_raw_fd(), (&raw mut byte).cast(), 1, flags) };
-        n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
+        self.watch.is_quiet()
     }
-
 }
 
 impl Reader<'_> {

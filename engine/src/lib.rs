@@ -6,6 +6,8 @@ pub mod balance;
 pub mod buffer;
 pub mod clock;
 mod connection;
+mod control;
+pub mod cores;
 pub mod error;
 pub mod exchange;
 pub mod filter;

@@ -150,8 +150,7 @@ fn write_answer(
     }
     // RFC 9110 §8.6: no length with 1xx and 204.
     let bodiless = answer.status == 204 || answer.status < 200;
-    let framing =
-        if bodiless { Framing::None } else { Framing::Length(content.len() as u64) };
+    let framing = if bodiless { Framing::None } else { Framing::Length(content.len() as u64) };
     let persistence = persistence(exchange, close);
     forward::write_end(out, exchange, course.rules(), framing, persistence);
     if !bodiless && answer.status != 304 && exchange.request.head.method != Method::Head {

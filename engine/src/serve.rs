@@ -5,13 +5,13 @@
 //!                                             └ send → response head → filters out → relay
 //! ```
 
-use std::hash::{DefaultHasher, Hasher};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ringway_config::{Balance, HashKey};
 
 use crate::attempt::{Attempt, Attempted};
+use crate::balance::key_of;
 use crate::clock;
 use crate::connection::{After, Connection};
 use crate::error::{ClientError, Error, GatewayError, UpstreamError};
@@ -81,7 +81,9 @@ pub(crate) async fn serve(
             let (passed, answer) = chain.on_request(exchange).await;
             let course = Course { worker, adopted: &adopted, chain, passed };
             match (answer, routed) {
-                (Some(answer), _) => respond::own(&course, connection, exchange, body, &answer).await,
+                (Some(answer), _) => {
+                    respond::own(&course, connection, exchange, body, &answer).await
+                }
                 (None, Err(e)) => respond::error(&course, connection, exchange, body, e).await,
                 (None, Ok(at)) => act(&course, at, connection, exchange, body).await,
             }
@@ -109,9 +111,7 @@ async fn act(
             }
             Err(error) => Err(error),
         },
-        Action::Forward(to) => {
-            forward_to(course, route, to, connection, exchange, body).await
-        }
+        Action::Forward(to) => forward_to(course, route, to, connection, exchange, body).await,
     };
     match result {
         Ok(ended) => ended,
@@ -193,7 +193,9 @@ fn identify(worker: &Worker, rules: &Rules, exchange: &mut Exchange) {
         }
         _ => {
             for half in [worker.random(), worker.random()] {
-                id.extend((0..16).rev().map(|n| b"0123456789abcdef"[(half >> (n * 4)) as usize & 15]));
+                id.extend(
+                    (0..16).rev().map(|n| b"0123456789abcdef"[(half >> (n * 4)) as usize & 15]),
+                );
             }
         }
     }
@@ -349,9 +351,8 @@ fn render(
     let table = &course.adopted.snapshot.table;
     let request = &exchange.request;
     let vars = |name: &str| {
-        let of_route = exchange
-            .route
-            .and_then(|at| table.parameter(at, &exchange.found, &request.path, name));
+        let of_route =
+            exchange.route.and_then(|at| table.parameter(at, &exchange.found, &request.path, name));
         of_route.or(match name {
             "host" => Some(request.authority()),
             "path" => Some(&request.path),
@@ -443,15 +444,13 @@ fn cookie<'e>(exchange: &'e Exchange, name: &[u8]) -> Option<&'e [u8]> {
 /// requests that lack it.
 fn hash_key(balance: &Balance, exchange: &Exchange) -> Option<u64> {
     let Balance::ConsistentHash { by, .. } = balance else { return None };
-    let mut hasher = DefaultHasher::new();
-    match by {
+    Some(match by {
         HashKey::ClientIp => match exchange.client.address {
-            std::net::IpAddr::V4(ip) => hasher.write(&ip.octets()),
-            std::net::IpAddr::V6(ip) => hasher.write(&ip.octets()),
+            IpAddr::V4(ip) => key_of(&ip.octets()),
+            IpAddr::V6(ip) => key_of(&ip.octets()),
         },
-        HashKey::Header(name) => hasher.write(exchange.request.header(name)?),
-        HashKey::Cookie(name) => hasher.write(cookie(exchange, name.as_bytes())?),
-        HashKey::Path => hasher.write(&exchange.request.path),
-    }
-    Some(hasher.finish())
+        HashKey::Header(name) => key_of(exchange.request.header(name)?),
+        HashKey::Cookie(name) => key_of(cookie(exchange, name.as_bytes())?),
+        HashKey::Path => key_of(&exchange.request.path),
+    })
 }

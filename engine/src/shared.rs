@@ -89,7 +89,9 @@ impl SharedBudget {
     /// Takes one unit; false when all are taken.
     pub fn take(&self) -> bool {
         self.taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.limit).then_some(n + 1))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
+                (n < self.limit).then_some(n + 1)
+            })
             .is_ok()
     }
 
@@ -285,7 +287,10 @@ mod tests {
         let mut byte = [0; 16];
         assert_eq!(ear.read(&mut byte).unwrap(), 1, "eight messages ring once");
         inbox.heard();
-        assert_eq!(std::iter::from_fn(|| inbox.take()).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
+        assert_eq!(
+            std::iter::from_fn(|| inbox.take()).collect::<Vec<_>>(),
+            (0..8).collect::<Vec<_>>()
+        );
         mailbox.send(9).unwrap();
         assert_eq!(ear.read(&mut byte).unwrap(), 1, "after `heard` the bell rings again");
     }

@@ -127,7 +127,7 @@ impl Snapshot {
         let global_filters = builder.filters("global_filters", &config.global_filters);
         let routes = (0..config.routes.len()).filter_map(|at| builder.route(config, at)).collect();
         let matching: Vec<_> = config.routes.iter().map(|r| &r.matching).collect();
-        let table = Table::build(&matching, &config.server.path).map_err(|errors| {
+        let table = Table::build(matching, &config.server.path).map_err(|errors| {
             errors.into_iter().map(|e| BuildError {
                 path: format!("routes[{}].{}", e.route, e.field),
                 message: e.message,

@@ -228,7 +228,9 @@ impl Worker {
     }
 
     async fn listen_to_mailbox(self: Rc<Self>, inbox: Inbox<Message>, ear: UnixStream) {
-        let ear = ear.set_nonblocking(!self.io_uring).and_then(|()| monoio::net::UnixStream::from_std(ear));
+        let ear = ear
+            .set_nonblocking(!self.io_uring)
+            .and_then(|()| monoio::net::UnixStream::from_std(ear));
         let Ok(mut ear) = ear else {
             tracing::error!(worker = self.id, "the mailbox cannot be heard");
             return;

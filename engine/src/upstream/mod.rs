@@ -70,7 +70,9 @@ impl Upstream {
                 }));
             }
         }
-        self.balancer.borrow_mut().rebuild(&endpoints.iter().map(|e| e.load(true)).collect::<Vec<_>>());
+        self.balancer
+            .borrow_mut()
+            .rebuild(&endpoints.iter().map(|e| e.load(true)).collect::<Vec<_>>());
         *self.endpoints.borrow_mut() = endpoints;
     }
 
@@ -96,7 +98,9 @@ impl Upstream {
     /// True when there is an endpoint beside `address` that has not been tried.
     pub(crate) fn has_other(&self, tried: &[SocketAddr], address: SocketAddr) -> bool {
         let endpoints = self.endpoints.borrow();
-        endpoints.iter().any(|e| e.address != address && e.weight > 0 && !tried.contains(&e.address))
+        endpoints
+            .iter()
+            .any(|e| e.address != address && e.weight > 0 && !tried.contains(&e.address))
     }
 
     /// Closes idle connections that are too old or that the other end has closed.
