@@ -81,7 +81,7 @@ fn lines_are_short() {
 #[test]
 fn files_are_small() {
     let mut findings = Vec::new();
-    for source in everything() {
+    for source in product() {
         let count = source.code_lines(0..source.tests_from);
         if count > FILE_LINES {
             findings.push(Finding {
@@ -127,7 +127,9 @@ fn nothing_panics_on_purpose() {
         "write .expect(\"invariant: why it holds\")",
         |source, line| {
             let code = &source.code[line];
-            let column = code.find(".expect(").filter(|_| source.is_product(line))?;
+            // A method of our own may have this name too, but then it is called on `self`.
+            let others = code.replace("self.expect(", "            ");
+            let column = others.find(".expect(").filter(|_| source.is_product(line))?;
             let reason = format!("{}{}", &source.raw[line][column..], source.raw_from(line + 1, 1));
             let reason = reason[".expect(".len()..].trim_start();
             (!reason.starts_with("\"invariant:"))
@@ -144,16 +146,19 @@ fn unsafe_is_rare_and_explained() {
     };
     let mut findings = lines(&everything(), "do it in engine/, or without", |source, line| {
         let elsewhere = !source.path.starts_with("engine/");
-        (elsewhere && has_unsafe(source, line)).then(|| "unsafe outside the engine".to_owned())
+        let found = source::words(&source.code[line]).any(|word| word == "unsafe");
+        (elsewhere && found).then(|| "unsafe outside the engine".to_owned())
     });
+    // What an `unsafe fn` asks of its callers is for clippy (`missing_safety_doc`) to see to.
     findings.extend(lines(
         &everything(),
         "write // SAFETY: and why it is sound",
         |source, line| {
+            let code = &source.code[line];
+            let found = ["unsafe {", "unsafe impl"].iter().any(|start| code.contains(start));
             let above = &source.raw[line.saturating_sub(12)..=line];
-            let explained =
-                above.iter().any(|line| line.contains("SAFETY:") || line.contains("# Safety"));
-            (has_unsafe(source, line) && !explained).then(|| "unsafe without a reason".to_owned())
+            let explained = above.iter().any(|line| line.contains("SAFETY:"));
+            (found && !explained).then(|| "unsafe without a reason".to_owned())
         },
     ));
     expect_none(findings);
@@ -261,7 +266,7 @@ fn is_file_name(word: &str) -> bool {
     ends && !word.starts_with('.') && !word.contains('*')
 }
 
-/// The crates, without what only tests them.
+/// The files of the crates, without those that only test them.
 fn product() -> Vec<Source> {
-    everything().into_iter().filter(|source| source.belongs_to_a_crate()).collect()
+    everything().into_iter().filter(|source| source.is_product(0)).collect()
 }

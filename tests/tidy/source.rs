@@ -77,13 +77,13 @@ impl Source {
         Source { path, raw, code, tests_from }
     }
 
-    pub(crate) fn belongs_to_a_crate(&self) -> bool {
+    fn belongs_to_a_crate(&self) -> bool {
         self.path.starts_with("src/") || self.path.contains("/src/")
     }
 
     /// Whether the line is part of what is shipped, not of its tests.
     pub(crate) fn is_product(&self, line: usize) -> bool {
-        self.belongs_to_a_crate() && line < self.tests_from && !self.path.ends_with("tests.rs")
+        self.belongs_to_a_crate() && line < self.tests_from && !self.path.ends_with("/tests.rs")
     }
 
     pub(crate) fn raw_from(&self, line: usize, count: usize) -> String {
@@ -197,8 +197,9 @@ fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
 
 #[test]
 fn sentences_are_not_code() {
-    let text = "let a = \"unsafe\"; // unwrap()\nlet b: &'a str = r#\"x\"y\"#; let c = 'd'; '\\n' /* e */ f";
-    let wanted = ["let a =         ;", "let b: &'a str =        ; let c =    ;"];
+    let text = "let a = \"unsafe\"; // unwrap()\n\
+                let b: &'a str = r#\"x\"y\"#; let c = 'd'; '\\n' /* e */ f";
+    let wanted = ["let a =         ;", "let b: &'a str =         ; let c =    ;"];
     let blanked = blank(text);
     for (line, wanted) in blanked.lines().zip(wanted) {
         assert!(line.starts_with(wanted), "{line:?}");
