@@ -141,9 +141,6 @@ fn nothing_panics_on_purpose() {
 
 #[test]
 fn unsafe_is_rare_and_explained() {
-    let has_unsafe = |source: &Source, line: usize| {
-        source::words(&source.code[line]).any(|word| word == "unsafe")
-    };
     let mut findings = lines(&everything(), "do it in engine/, or without", |source, line| {
         let elsewhere = !source.path.starts_with("engine/");
         let found = source::words(&source.code[line]).any(|word| word == "unsafe");
