@@ -12,6 +12,7 @@ use granit_parser::{Event, Parser, ScalarStyle, Span};
 
 use crate::Environment;
 use crate::environment::{self, Hidden};
+use crate::secret::looks_secret;
 
 /// The largest file, in bytes: a hundred times what 1,000 routes need.
 pub(crate) const MAX_TEXT: usize = 16 << 20;
@@ -73,6 +74,14 @@ impl Node {
         }
     }
 
+    /// The same; where no key is equal, one that differs in case: header names are lowered.
+    pub(crate) fn get_any_case(&self, key: &str) -> Option<&Entry> {
+        self.get(key).or_else(|| match &self.value {
+            Value::Map(entries) => entries.iter().find(|entry| entry.key.eq_ignore_ascii_case(key)),
+            _ => None,
+        })
+    }
+
     /// Nothing, at a place.
     pub(crate) fn empty(place: Place) -> Node {
         Node { place, value: Value::Map(Vec::new()), size: 1, height: 1 }
@@ -84,6 +93,7 @@ impl Node {
             Value::Scalar(scalar) => {
                 scalar.plain
                     && !scalar.from_env
+                    && !scalar.broken
                     && matches!(&*scalar.text, "" | "~" | "null" | "Null" | "NULL")
             }
             _ => false,
@@ -107,6 +117,8 @@ pub(crate) struct Document {
     pub(crate) faults: Vec<Fault>,
     /// What must not be shown.
     pub(crate) hidden: Vec<Hidden>,
+    /// Where the values of fields that look secret are.
+    pub(crate) secrets: Vec<Place>,
     /// The key whose value was being read when the text could not be understood.
     pub(crate) last_key: Option<Box<str>>,
     /// Whether the text could be understood to its end.
@@ -353,9 +365,12 @@ impl Builder<'_> {
         match &mut open.value {
             Value::List(items) => items.push(node),
             Value::Map(entries) => {
-                if let Some((key, key_place)) = open.key.take()
-                    && open.keys.get(&key) == Some(&key_place)
-                {
+                let Some((key, key_place)) = open.key.take() else { return Ok(()) };
+                if looks_secret(&key) && !matches!(node.value, Value::Map(_)) {
+                    self.document.secrets.push(node.place.clone());
+                }
+                // Of a key that is written twice, the first counts.
+                if open.keys.get(&key) == Some(&key_place) {
                     entries.push(Entry { key, key_place, value: node });
                 }
             }
@@ -369,6 +384,8 @@ impl Builder<'_> {
 fn not_yaml(at: usize, info: &str) -> Fault {
     let help = if info.contains("tab") {
         "indent with spaces"
+    } else if info.contains("directives are disallowed") {
+        "remove the line that begins with `%`"
     } else if info.contains("unknown anchor") {
         "text that begins with `*` needs quotes"
     } else {
