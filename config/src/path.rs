@@ -76,3 +76,32 @@ pub(crate) fn parameters(pattern: &str) -> Result<Vec<&str>, Wrong> {
     }
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{check, parameters};
+
+    #[test]
+    fn parameters_are_whole_segments() {
+        let check = |pattern, names: &[&str]| {
+            assert_eq!(parameters(pattern), Ok(names.to_vec()), "{pattern}");
+        };
+        check("/", &[]);
+        check("/a/b", &[]);
+        check("/:service/*rest", &["service", "rest"]);
+        check("/a/:b/c/:d_2", &["b", "d_2"]);
+        for pattern in ["", "a", "/:", "/*", "/:A", "/:2", "/*a/b", "/:a/:a", "/a*", "/:a/x*b"] {
+            assert!(parameters(pattern).is_err(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_never_fits_is_refused() {
+        for path in ["/", "/a", "/a/", "/a%20b", "/...", "/a:b"] {
+            assert_eq!(check(path), Ok(()), "{path}");
+        }
+        for path in ["", "a", "/a?b", "/a#b", "/a b", "/a\\b", "/a\n", "/./a", "/a/.."] {
+            assert!(check(path).is_err(), "{path}");
+        }
+    }
+}

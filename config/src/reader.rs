@@ -164,7 +164,7 @@ impl<'a> Reader<'a> {
     fn bare<T>(&self, what: &str, read: impl Fn(&str) -> Option<T>) -> Result<T, Problem> {
         let scalar = self.scalar(what, &format!("write {what}"))?;
         match read(&scalar.text) {
-            Some(value) if scalar.plain => Ok(value),
+            Some(value) if scalar.plain || scalar.substituted => Ok(value),
             Some(_) => {
                 Err(self
                     .problem(format!("expected {what}, found text in quotes"), "remove the quotes"))

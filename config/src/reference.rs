@@ -100,7 +100,7 @@ impl<'a> Page<'a> {
                         self.text.push_str(&format!("\n- `{word}`"));
                     }
                 }
-                (.., Some(fields)) if fields.len() == 1 && description(schema) != "" => {
+                (.., Some(fields)) if fields.len() == 1 && !description(schema).is_empty() => {
                     for (name, below) in fields {
                         let kind = self.kind(below);
                         let what = description(way);
@@ -115,7 +115,9 @@ impl<'a> Page<'a> {
                 }
             }
         }
-        self.text.push('\n');
+        if !self.text.ends_with('\n') {
+            self.text.push('\n');
+        }
     }
 
     fn fields(
