@@ -162,8 +162,8 @@ impl<'a> Page<'a> {
             }
             for (name, settings) in way["properties"].as_object().into_iter().flatten() {
                 let definition = self.resolve(settings);
-                let what = match description(way) {
-                    text if text.is_empty() => description(definition),
+                let what = match description(definition) {
+                    text if text.is_empty() => description(way),
                     text => text,
                 };
                 self.line(format_args!("\n### `{name}`\n\n{what}"));

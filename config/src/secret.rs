@@ -16,13 +16,14 @@ const PARTS: [&str; 9] = [
 /// Whole names of secrets.
 const NAMES: [&str; 4] = ["token", "tokens", "key", "keys"];
 
-/// Whether a field of this name probably holds a secret; a name that is misspelt by two letters is
-/// one too, because it is shown in an error.
+/// Whether a field of this name probably holds a secret; a name that is misspelt by two letters
+/// after the first is one too, because it is shown in an error.
 pub(crate) fn looks_secret(key: &str) -> bool {
     const MISSPELT: usize = 2;
     let key = key.to_ascii_lowercase().replace('-', "_");
     let misspelt = |part: &&str| {
-        key.len().abs_diff(part.len()) <= MISSPELT
+        key.as_bytes().first() == part.as_bytes().first()
+            && key.len().abs_diff(part.len()) <= MISSPELT
             && strsim::damerau_levenshtein(&key, part) <= MISSPELT
     };
     NAMES.contains(&&*key)

@@ -1,0 +1,192 @@
+//! Reads a whole head: the start line, the fields, and in the same walk the facts that decide how
+//! the message is framed and where it goes.
+//!
+//! `httparse` does the lexing. What it lets pass and the rules of the house do not, such as bare
+//! LF line ends, is found by walking over the gaps between the parts that it returns: exactly one
+//! space, colon or CRLF may be there. So this reader is as strict as [`Scanner`] even with bytes
+//! that no scanner has seen.
+
+use std::mem::MaybeUninit;
+
+use super::fields::{Facts, walk};
+use super::framing;
+use super::target;
+use crate::message::{Method, RequestHead, ResponseHead, Span, Version};
+
+pub use super::error::HeadError;
+pub use super::scan::{HeadLimits, Scanner};
+
+/// Fields of a head, at most, whatever the limits say: the room for them lies on the stack
+/// (32 bytes each). More than twice what rule 21 asks for.
+pub const MAX_FIELDS: usize = 256;
+
+/// Reads a request head. `bytes` is the whole head as [`Scanner::scan`] has found it.
+///
+/// After `Ok` the head obeys rules 1 to 7, 9, 15, 19 and 21 of HTTP_SAFETY: the length of the
+/// body is not in doubt, and neither is the host. `limits.max_line` is for the scanner alone.
+/// After an error `head` holds nothing of use. Allocates only while `head.fields` grows.
+pub fn parse_request(
+    bytes: &[u8],
+    head: &mut RequestHead,
+    limits: &HeadLimits,
+) -> Result<(), HeadError> {
+    head.clear();
+    if bytes.len() > limits.max_head {
+        return Err(HeadError::HeadTooLarge);
+    }
+    // RFC 9112 §2.2: one empty line before the request line is skipped.
+    let start = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+    let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let room = &mut room[..limits.max_fields.min(MAX_FIELDS)];
+    let mut lexed = httparse::Request::new(&mut []);
+    match lexed.parse_with_uninit_headers(&bytes[start..], room) {
+        Ok(httparse::Status::Complete(len)) if start + len == bytes.len() => {}
+        Ok(_) => return Err(HeadError::Incomplete),
+        Err(error) => return Err(refusal(error, &bytes[start..], HeadError::RequestLine)),
+    }
+    let method = lexed.method.unwrap_or_default();
+    let target = lexed.path.unwrap_or_default();
+    head.method = Method::from_bytes(method.as_bytes());
+    head.method_text = Span::from(start..start + method.len());
+    let target_start = start + method.len() + 1;
+    head.target = Span::from(target_start..target_start + target.len());
+    let (version, fields) = version_and_crlf(bytes, head.target.end() + 1)?;
+    head.version = version;
+    if bytes[target_start - 1] != b' ' || bytes[head.target.end()] != b' ' {
+        return Err(HeadError::RequestLine);
+    }
+    if head.method == Method::Connect {
+        return Err(HeadError::Connect);
+    }
+    let mut facts = Facts::default();
+    walk(bytes, fields, lexed.headers, &mut head.fields, &mut facts)?;
+    head.len = bytes.len();
+    conclude(bytes, head, &facts)
+}
+
+/// What the fields and the request line say together.
+fn conclude(bytes: &[u8], head: &mut RequestHead, facts: &Facts) -> Result<(), HeadError> {
+    if facts.repeated {
+        return Err(HeadError::Repeated);
+    }
+    head.content_length = facts.content_length;
+    head.transfer_encoding = facts.transfer_encoding;
+    head.connection = facts.connection;
+    let target = target::split(bytes, head.target, head.method)?;
+    head.path_and_query = target.path_and_query;
+    head.absolute_form = target.authority.is_some();
+    // Rule 15: `Host` must be right even where an absolute target overrides it.
+    match (facts.hosts, head.version) {
+        (0, Version::Http11) => return Err(HeadError::HostMissing),
+        (0, Version::Http10) => head.authority = target.authority.unwrap_or_default(),
+        (1, _) if target::is_valid_authority(facts.host.of(bytes)) => {
+            head.authority = target.authority.unwrap_or(facts.host);
+        }
+        (1, _) => return Err(HeadError::Host),
+        _ => return Err(HeadError::HostRepeated),
+    }
+    framing::request_body(head, bytes)?;
+    if facts.expect_other {
+        return Err(HeadError::Expectation);
+    }
+    // RFC 9110 §10.1.1: an HTTP/1.0 client cannot wait for what it does not know.
+    head.expect_continue = facts.expect_continue && head.version == Version::Http11;
+    Ok(())
+}
+
+/// Reads a response head. `bytes` is the whole head as [`Scanner::scan`] has found it.
+///
+/// A status line without the space before an empty reason is tolerated, because many origins
+/// send it. How the body is framed depends on the request too: see
+/// [`response_body`](super::response_body).
+pub fn parse_response(
+    bytes: &[u8],
+    head: &mut ResponseHead,
+    limits: &HeadLimits,
+) -> Result<(), HeadError> {
+    head.clear();
+    if bytes.len() > limits.max_head {
+        return Err(HeadError::HeadTooLarge);
+    }
+    let start = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+    let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let room = &mut room[..limits.max_fields.min(MAX_FIELDS)];
+    let mut lexed = httparse::Response::new(&mut []);
+    match httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut lexed,
+        &bytes[start..],
+        room,
+    ) {
+        Ok(httparse::Status::Complete(len)) if start + len == bytes.len() => {}
+        Ok(_) => return Err(HeadError::Incomplete),
+        Err(error) => return Err(refusal(error, &bytes[start..], HeadError::StatusLine)),
+    }
+    head.version = version_at(bytes, start).ok_or(HeadError::StatusLine)?;
+    head.status = lexed.code.filter(|code| *code >= 100).ok_or(HeadError::StatusLine)?;
+    head.reason = reason(bytes, start + "HTTP/1.1 200".len())?;
+    let fields = head.reason.end() + 2;
+    let mut facts = Facts::default();
+    walk(bytes, fields, lexed.headers, &mut head.fields, &mut facts)?;
+    head.content_length = facts.content_length;
+    head.transfer_encoding = facts.transfer_encoding;
+    head.connection = facts.connection;
+    head.len = bytes.len();
+    Ok(())
+}
+
+/// The reason phrase, which begins behind the status code at `at`: tabs, spaces and anything
+/// visible (RFC 9112 §4), up to the CRLF.
+fn reason(bytes: &[u8], at: usize) -> Result<Span, HeadError> {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let end = rest.iter().position(|byte| *byte < b' ' && *byte != b'\t' || *byte == 0x7f);
+    let end = at + end.ok_or(HeadError::StatusLine)?;
+    match bytes[at..].strip_prefix(b" ") {
+        _ if !bytes[end..].starts_with(b"\r\n") => Err(HeadError::StatusLine),
+        Some(_) => Ok(Span::from(at + 1..end)),
+        None if end == at => Ok(Span::from(at..at)),
+        None => Err(HeadError::StatusLine),
+    }
+}
+
+fn version_at(bytes: &[u8], at: usize) -> Option<Version> {
+    match bytes.get(at..at + 8)? {
+        b"HTTP/1.1" => Some(Version::Http11),
+        b"HTTP/1.0" => Some(Version::Http10),
+        _ => None,
+    }
+}
+
+/// The version at `at`, which must end its line, and where the next line begins.
+fn version_and_crlf(bytes: &[u8], at: usize) -> Result<(Version, usize), HeadError> {
+    let version = version_at(bytes, at).ok_or(HeadError::RequestLine)?;
+    match bytes.get(at + 8..at + 10) {
+        Some(b"\r\n") => Ok((version, at + 10)),
+        _ => Err(HeadError::RequestLine),
+    }
+}
+
+/// Names what `httparse` has refused.
+#[cold]
+fn refusal(error: httparse::Error, bytes: &[u8], start_line: HeadError) -> HeadError {
+    match error {
+        httparse::Error::HeaderName => HeadError::FieldName,
+        httparse::Error::HeaderValue => HeadError::FieldValue,
+        httparse::Error::TooManyHeaders => HeadError::TooManyFields,
+        httparse::Error::Version if names_other_version(bytes) => HeadError::Version,
+        httparse::Error::NewLine
+        | httparse::Error::Status
+        | httparse::Error::Token
+        | httparse::Error::Version => start_line,
+    }
+}
+
+/// Whether a start line names an HTTP version, be it one of which nothing is known. What is none
+/// at all is no other version but nonsense.
+fn names_other_version(bytes: &[u8]) -> bool {
+    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let is_version = |word: &[u8]| {
+        matches!(word, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit())
+    };
+    line.split(|byte| *byte == b' ').any(is_version)
+}
