@@ -27,3 +27,9 @@ pub use framing::{
 };
 pub use head::{HeadError, HeadLimits, MAX_FIELDS, Scanner, parse_request, parse_response};
 pub use target::is_valid_authority;
+
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod properties;
+#[cfg(test)]
+mod tests;
