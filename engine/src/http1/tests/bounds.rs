@@ -71,7 +71,7 @@ fn rule_21_there_may_be_as_many_fields_as_the_limit() {
     assert_eq!(parse_request(&with_host, &mut head, &SMALL), Ok(()));
     let four = raw(4).into_bytes();
     assert_eq!(parse_request(&four, &mut head, &SMALL), Err(HeadError::TooManyFields));
-    assert_eq!(parse_response(&four, &mut ResponseHead::default(), &SMALL).is_err(), true);
+    assert!(parse_response(&four, &mut ResponseHead::default(), &SMALL).is_err());
 }
 
 #[test]

@@ -1,0 +1,146 @@
+//! `${NAME}` and `${NAME:-default}` in values: the environment, put in while a file is read.
+//!
+//! It is put in after the text has been parsed, so that a value cannot add a field. Upper case names
+//! the environment; `${lower_case}` names a request variable and is left for templates; `$${` is a
+//! plain `${`.
+
+use std::fmt;
+
+use crate::Environment;
+
+/// A value that must not be shown, and what is shown in its place.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Hidden {
+    pub(crate) value: String,
+    pub(crate) shown: String,
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.shown)
+    }
+}
+
+/// A value with the environment put in.
+#[derive(Default)]
+pub(crate) struct Resolved {
+    /// What it says.
+    pub(crate) text: String,
+    /// What it says as a template, where that differs: `${` that came from the environment or from
+    /// `$${` stays escaped there, so that it names no request variable.
+    pub(crate) template: Option<String>,
+    /// Whether a part came from the environment.
+    pub(crate) from_env: bool,
+    /// The first request variable in it, with its braces.
+    pub(crate) variable: Option<String>,
+}
+
+/// Puts the environment into a value. What came from there is added to `hidden`.
+///
+/// # Errors
+/// What is wrong with the value, and what to write instead.
+pub(crate) fn resolve(
+    raw: &str,
+    env: Environment<'_>,
+    hidden: &mut Vec<Hidden>,
+) -> Result<Resolved, (String, String)> {
+    if !raw.contains("${") {
+        return Ok(Resolved { text: raw.to_owned(), ..Resolved::default() });
+    }
+    let mut resolved = Resolved::default();
+    let mut template = String::new();
+    let mut rest = raw;
+    while let Some(at) = rest.find("${") {
+        if rest[..at].ends_with('$') {
+            resolved.text.push_str(&rest[..at - 1]);
+            resolved.text.push_str("${");
+            template.push_str(&rest[..at + 2]);
+            rest = &rest[at + 2..];
+            continue;
+        }
+        resolved.text.push_str(&rest[..at]);
+        template.push_str(&rest[..at]);
+        let Some(end) = rest[at..].find('}').map(|end| at + end) else {
+            return Err((
+                "`${` without `}`".to_owned(),
+                "close it, or write `$${` for a plain `${`".to_owned(),
+            ));
+        };
+        let whole = &rest[at..=end];
+        match Name::of(&rest[at + 2..end])? {
+            Name::Variable => {
+                resolved.variable.get_or_insert_with(|| whole.to_owned());
+                resolved.text.push_str(whole);
+                template.push_str(whole);
+            }
+            Name::Environment { name, default } => {
+                let value = look_up(name, default, env)?;
+                if value.1 {
+                    resolved.from_env = true;
+                    hidden.push(Hidden { value: value.0.clone(), shown: format!("${{{name}}}") });
+                }
+                template.push_str(&value.0.replace("${", "$${"));
+                resolved.text.push_str(&value.0);
+            }
+        }
+        rest = &rest[end + 1..];
+    }
+    resolved.text.push_str(rest);
+    template.push_str(rest);
+    if resolved.from_env && raw != resolved.text {
+        hidden.push(Hidden { value: resolved.text.clone(), shown: raw.to_owned() });
+    }
+    resolved.template = (template != resolved.text).then_some(template);
+    Ok(resolved)
+}
+
+/// The value of a variable, and whether it came from the environment.
+fn look_up(
+    name: &str,
+    default: Option<&str>,
+    env: Environment<'_>,
+) -> Result<(String, bool), (String, String)> {
+    match (env(name).filter(|value| default.is_none() || !value.is_empty()), default) {
+        (Some(value), _) => Ok((value, true)),
+        (None, Some(default)) => Ok((default.to_owned(), false)),
+        (None, None) => Err((
+            format!("the environment variable `{name}` is not set"),
+            format!("set it, or write a default: `${{{name}:-…}}`"),
+        )),
+    }
+}
+
+/// What stands between the braces.
+enum Name<'a> {
+    Environment { name: &'a str, default: Option<&'a str> },
+    Variable,
+}
+
+impl Name<'_> {
+    fn of(inner: &str) -> Result<Name<'_>, (String, String)> {
+        let (name, default) = match inner.split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (inner, None),
+        };
+        let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let upper = name.bytes().any(|byte| byte.is_ascii_uppercase());
+        let lower = name.bytes().any(|byte| byte.is_ascii_lowercase());
+        let begins_well = name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
+        if !name.bytes().all(word) || name.is_empty() || (upper && (lower || !begins_well)) {
+            return Err((
+                format!("`${{{inner}}}` is no name"),
+                "write `${UPPER_CASE}` for the environment, `${lower_case}` for a request variable, \
+                 `$${` for a plain `${`"
+                    .to_owned(),
+            ));
+        }
+        match default {
+            _ if upper => Ok(Name::Environment { name, default }),
+            None => Ok(Name::Variable),
+            Some(_) => Err((
+                format!("the request variable `${{{name}}}` cannot have a default"),
+                format!("write `${{{name}}}`, or an environment variable in upper case"),
+            )),
+        }
+    }
+}

@@ -1,0 +1,518 @@
+//! A route as it is written, and what is needed of it.
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use std::fmt;
+
+use super::{
+    Action, Forward, HostHeader, Redirect, Respond, Rewrite, Route, RouteTimeouts, SplitArm,
+    Upgrade,
+};
+use crate::address::Cidr;
+use crate::condition::{self, Matching, OneOrMany, PathMatch, ValueTestWritten};
+use crate::findings::Findings;
+use crate::reader::TEXT_OR;
+use crate::template::Template;
+use crate::units::{self, ByteLimit, Bytes, Limit, Period};
+use crate::upstream::{BalanceWritten, Pool, TargetWritten, Upstream, UpstreamTimeouts, one};
+
+/// Which requests are taken, and what is done with them.
+///
+/// A request goes to the route that ranks highest among those whose conditions all hold: first by
+/// `priority`, then by host (exact before `*.` before none), then by path (`path`, then `prefix` and
+/// `pattern` by the length of their literal part, then `regex`, then none), then by the number of
+/// further conditions, then by the order of the file.
+#[derive(serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Route")]
+pub(crate) struct RouteWritten<F> {
+    /// The name, which no other route has: logs, metrics and `ringway explain` use it.
+    name: String,
+    /// The host, or a list of hosts of which one must fit: `api.example.com`, or
+    /// `*.example.com` for everything below. Without a port. When left out, any.
+    host: Option<OneOrMany>,
+    /// Exactly this path.
+    path: Option<String>,
+    /// This path, or one below it: `/api` takes `/api` and `/api/x`, never `/apix`.
+    prefix: Option<String>,
+    /// A path with parameters: `/:service/*rest`. `:name` is one segment that is not empty, `*name`
+    /// at the end is the rest, which may be empty.
+    pattern: Option<String>,
+    /// A regular expression that must match the whole path.
+    regex: Option<String>,
+    /// Methods in upper case, of which one must fit, such as `[GET, POST]`. When left out, any.
+    methods: Option<Vec<String>>,
+    /// Tests on header fields by name, which must all hold: `X-Env: canary`,
+    /// `X-Env: {prefix: can}`, `X-Env: {regex: "can.*"}`, `X-Env: {present: true}`.
+    #[serde(default)]
+    headers: IndexMap<String, ValueTestWritten>,
+    /// Tests on query parameters by name, written like those of `headers`.
+    #[serde(default)]
+    query: IndexMap<String, ValueTestWritten>,
+    /// Ranges of client addresses, of which one must fit: `[10.0.0.0/8]`. When left out, any.
+    clients: Option<Vec<Cidr>>,
+    /// Ranks above everything else: the higher goes first.
+    #[serde(default)]
+    priority: i32,
+    /// What to do: hand the request to these endpoints.
+    targets: Option<Vec<TargetWritten>>,
+    /// With `targets`: how an endpoint is picked.
+    balance: Option<BalanceWritten>,
+    /// With `targets`: the idle connections that are kept.
+    pool: Option<Pool>,
+    /// With `targets`: how often names are resolved again.
+    resolve_every: Option<Period>,
+    /// What to do: hand the request to the upstream of this name. A template: with
+    /// `pattern: /:service/*rest`, `${service}` is the upstream that the path names.
+    upstream: Option<Template>,
+    /// What to do: share the requests out among several upstreams.
+    split: Option<Vec<SplitArmWritten>>,
+    /// What to do: answer from here.
+    respond: Option<RespondWritten>,
+    /// What to do: send the client elsewhere, `redirect: /new` or `redirect: {to: /new, status: 301}`.
+    redirect: Option<RedirectWritten>,
+    /// The filters of the route, in the order in which a request passes them, after
+    /// `global_filters`.
+    #[serde(default = "Vec::<F>::new")]
+    filters: Vec<F>,
+    /// Whether `prefix` is taken off the path that the upstream sees; at least `/` remains.
+    #[serde(default)]
+    strip_prefix: bool,
+    /// What else is changed on the way to the upstream.
+    rewrite: Option<RewriteWritten>,
+    /// Deadlines that differ from those of the server and the upstream.
+    timeouts: Option<RouteTimeoutsWritten>,
+    /// The most bytes of a request body, or `unlimited`, instead of the server's.
+    #[serde(default, deserialize_with = "units::optional_byte_limit")]
+    #[schemars(with = "Option<ByteLimit>")]
+    max_body: Option<Limit>,
+    /// The least that a client must send of its body, in bytes a second, instead of the server's.
+    min_body_rate: Option<Bytes>,
+    /// The protocols that a connection may be upgraded to: `[websocket]`, or `[]` for none. When
+    /// left out, `websocket`.
+    upgrades: Option<Vec<Upgrade>>,
+}
+
+/// One of the upstreams of a split.
+#[derive(serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "SplitArm")]
+pub(crate) struct SplitArmWritten {
+    /// The name of the upstream.
+    upstream: String,
+    /// Its share of the requests that no `header` or `cookie` claims, relative to the others, up to
+    /// 1,000,000; 0 gives it only those that it claims.
+    #[serde(default = "one")]
+    weight: u32,
+    /// A request with this header field and value goes here: `{X-Canary: "yes"}`.
+    header: Option<IndexMap<String, String>>,
+    /// A request with this cookie and value goes here: `{canary: "yes"}`.
+    cookie: Option<IndexMap<String, String>>,
+}
+
+/// An answer from here.
+#[derive(serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Respond")]
+pub(crate) struct RespondWritten {
+    /// The status, 200 to 599.
+    #[serde(default = "ok")]
+    status: u16,
+    /// Header fields of the answer. Its length and date are added.
+    #[serde(default)]
+    headers: IndexMap<String, String>,
+    /// The body.
+    #[serde(default)]
+    body: String,
+}
+
+fn ok() -> u16 {
+    200
+}
+
+/// Where to send the client.
+#[derive(JsonSchema)]
+#[schemars(untagged, rename = "Redirect")]
+pub(crate) enum RedirectWritten {
+    /// There, with status 302.
+    To(Template),
+    /// There, with another status.
+    Full(RedirectFull),
+}
+
+/// Where to send the client, and how.
+#[derive(serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RedirectFull {
+    /// A path or a whole URL: a template.
+    to: Template,
+    /// 301, 302, 303, 307 or 308.
+    #[serde(default = "found")]
+    status: u16,
+}
+
+fn found() -> u16 {
+    302
+}
+
+impl<'de> Deserialize<'de> for RedirectWritten {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<RedirectWritten, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = RedirectWritten;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a place to redirect to")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<RedirectWritten, E> {
+                Ok(RedirectWritten::To(Template(text.to_owned())))
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                from: D,
+            ) -> Result<RedirectWritten, D::Error> {
+                RedirectFull::deserialize(from).map(RedirectWritten::Full)
+            }
+        }
+
+        from.deserialize_newtype_struct(TEXT_OR, Either)
+    }
+}
+
+/// What is changed on the way to the upstream.
+#[derive(serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Rewrite")]
+pub(crate) struct RewriteWritten {
+    /// The new path: a template, such as `/v2/${rest}`. The query stays.
+    path: Option<Template>,
+    /// The `Host` that the upstream sees: `keep` what the client sent, `upstream` for the endpoint's
+    /// own, or a name.
+    #[serde(default = "keep")]
+    host: String,
+}
+
+fn keep() -> String {
+    "keep".to_owned()
+}
+
+/// Deadlines of a route. What is left out is as the upstream or the server says.
+#[derive(serde::Deserialize, JsonSchema, Default)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "RouteTimeouts")]
+pub(crate) struct RouteTimeoutsWritten {
+    /// Instead of the upstream's `connect`.
+    connect: Option<Period>,
+    /// Instead of the upstream's `first_byte`.
+    first_byte: Option<Period>,
+    /// Instead of the upstream's `idle`.
+    idle: Option<Period>,
+    /// Instead of the server's `read_timeout`.
+    read: Option<Period>,
+    /// Instead of the server's `write_timeout`.
+    write: Option<Period>,
+    /// How long a tunnel may stay without a byte either way. When left out, `5m`.
+    tunnel: Option<Period>,
+}
+
+/// The fields that say what a route does.
+const ACTIONS: [&str; 5] = ["targets", "upstream", "split", "respond", "redirect"];
+
+impl<F> RouteWritten<F> {
+    /// What is needed of it. `path` is its field path, `filters` are its filters.
+    pub(crate) fn lower<G>(
+        mut self,
+        path: &str,
+        filters: Vec<G>,
+        findings: &mut Findings<'_>,
+    ) -> Route<G> {
+        self.check_company(path, findings);
+        let timeouts = self.timeouts.take().unwrap_or_default();
+        let rewrite = match self.rewrite.take() {
+            Some(rewrite) => rewrite.lower(&format!("{path}.rewrite"), findings),
+            None => Rewrite::default(),
+        };
+        if self.strip_prefix && rewrite.path.is_some() {
+            findings.error(
+                format!("{path}.strip_prefix"),
+                "`strip_prefix` and `rewrite.path` contradict each other",
+                "keep one: `rewrite.path` is the whole new path",
+            );
+        }
+        let action = self.action(path, findings);
+        let matching = Matching {
+            hosts: hosts(self.host, &format!("{path}.host"), findings),
+            path: PathMatch::default(),
+            methods: not_empty(self.methods, &format!("{path}.methods"), findings),
+            headers: condition::value_matches(self.headers, &format!("{path}.headers"), findings),
+            query: condition::value_matches(self.query, &format!("{path}.query"), findings),
+            clients: not_empty(self.clients, &format!("{path}.clients"), findings),
+            priority: self.priority,
+        };
+        let paths = [
+            ("path", self.path.map(PathMatch::Exact)),
+            ("prefix", self.prefix.map(PathMatch::Prefix)),
+            ("pattern", self.pattern.map(PathMatch::Pattern)),
+            ("regex", self.regex.map(PathMatch::Regex)),
+        ];
+        let path_match = one_path(paths, path, findings);
+        if self.strip_prefix && !matches!(path_match, Some(PathMatch::Prefix(_))) {
+            findings.error(
+                format!("{path}.strip_prefix"),
+                "`strip_prefix` without `prefix`",
+                "add the `prefix` that is to be taken off, or write `rewrite: {path: …}`",
+            );
+        }
+        Route {
+            name: self.name,
+            matching: Matching {
+                headers: lower_case_names(matching.headers),
+                path: path_match.unwrap_or_default(),
+                ..matching
+            },
+            action,
+            filters,
+            strip_prefix: self.strip_prefix,
+            rewrite,
+            timeouts: timeouts.lower(),
+            max_body: self.max_body,
+            min_body_rate: self.min_body_rate,
+            upgrades: self.upgrades.unwrap_or_else(|| vec![Upgrade::Websocket]),
+        }
+    }
+
+    /// Names the settings that do not go with what the route does.
+    fn check_company(&self, path: &str, findings: &mut Findings<'_>) {
+        let timeouts = self.timeouts.as_ref();
+        if self.targets.is_none() {
+            let written = [
+                ("balance", self.balance.is_some()),
+                ("pool", self.pool.is_some()),
+                ("resolve_every", self.resolve_every.is_some()),
+            ];
+            for (field, _) in written.into_iter().filter(|(_, written)| *written) {
+                findings.error(
+                    format!("{path}.{field}"),
+                    format!("`{field}` without `targets`"),
+                    format!("write it in the upstream: `upstreams: {{NAME: {{{field}: …}}}}`"),
+                );
+            }
+        }
+        let answers = [("respond", self.respond.is_some()), ("redirect", self.redirect.is_some())];
+        let Some((answer, _)) = answers.into_iter().find(|(_, written)| *written) else { return };
+        let period = |field: fn(&RouteTimeoutsWritten) -> Option<Period>| {
+            timeouts.is_some_and(|timeouts| field(timeouts).is_some())
+        };
+        let written = [
+            ("strip_prefix", self.strip_prefix),
+            ("rewrite", self.rewrite.is_some()),
+            ("upgrades", self.upgrades.is_some()),
+            ("timeouts.connect", period(|timeouts| timeouts.connect)),
+            ("timeouts.first_byte", period(|timeouts| timeouts.first_byte)),
+            ("timeouts.idle", period(|timeouts| timeouts.idle)),
+            ("timeouts.tunnel", period(|timeouts| timeouts.tunnel)),
+        ];
+        for (field, _) in written.into_iter().filter(|(_, written)| *written) {
+            findings.error(
+                format!("{path}.{field}"),
+                format!("`{field}` does nothing beside `{answer}`: no upstream sees the request"),
+                format!("remove `{field}`"),
+            );
+        }
+    }
+
+    /// The one thing that the route does.
+    fn action(&mut self, path: &str, findings: &mut Findings<'_>) -> Action {
+        let written = [
+            self.targets.is_some(),
+            self.upstream.is_some(),
+            self.split.is_some(),
+            self.respond.is_some(),
+            self.redirect.is_some(),
+        ];
+        let written: Vec<&str> = ACTIONS
+            .iter()
+            .zip(written)
+            .filter(|(_, written)| *written)
+            .map(|(name, _)| *name)
+            .collect();
+        match written.as_slice() {
+            [] => findings.error(
+                path,
+                format!("the route `{}` does not say what to do", self.name),
+                format!("add {}", crate::reader::one_of(&ACTIONS, "or")),
+            ),
+            [_] => {}
+            [first, rest @ ..] => {
+                for other in rest {
+                    findings.error(
+                        format!("{path}.{other}"),
+                        format!("`{first}` and `{other}` contradict each other"),
+                        "keep one: a route does one thing",
+                    );
+                }
+            }
+        }
+        if let Some(targets) = self.targets.take() {
+            Action::Forward(Forward::Targets(Upstream {
+                targets: targets.into_iter().map(TargetWritten::lower).collect(),
+                balance: self.balance.take().unwrap_or_default().lower(),
+                pool: self.pool.take().unwrap_or_default(),
+                timeouts: UpstreamTimeouts::default(),
+                resolve_every: self.resolve_every.unwrap_or(Upstream::RESOLVE_EVERY),
+            }))
+        } else if let Some(upstream) = self.upstream.take() {
+            Action::Forward(Forward::Upstream(upstream.0))
+        } else if let Some(split) = self.split.take() {
+            Action::Forward(Forward::Split(lower_split(split, path, findings)))
+        } else if let Some(redirect) = self.redirect.take() {
+            Action::Redirect(redirect.lower())
+        } else {
+            let respond = self.respond.take();
+            Action::Respond(respond.map_or_else(Respond::default, RespondWritten::lower))
+        }
+    }
+}
+
+/// The one condition on the path.
+fn one_path(
+    written: [(&str, Option<PathMatch>); 4],
+    path: &str,
+    findings: &mut Findings<'_>,
+) -> Option<PathMatch> {
+    let mut written = written.into_iter().filter_map(|(name, path)| Some((name, path?)));
+    let (first, path_match) = written.next()?;
+    for (other, _) in written {
+        findings.error(
+            format!("{path}.{other}"),
+            format!("`{first}` and `{other}` contradict each other"),
+            "keep one: a route has one condition on the path",
+        );
+    }
+    Some(path_match)
+}
+
+/// A list that says nothing when it is left out, and would say nothing sensible when it is empty.
+fn not_empty<T>(list: Option<Vec<T>>, path: &str, findings: &mut Findings<'_>) -> Vec<T> {
+    if list.as_ref().is_some_and(Vec::is_empty) {
+        findings.error(
+            path,
+            "the list is empty, so nothing can fit",
+            "name one, or remove the field",
+        );
+    }
+    list.unwrap_or_default()
+}
+
+/// Host names in lower case, each of a form that can fit.
+fn hosts(written: Option<OneOrMany>, path: &str, findings: &mut Findings<'_>) -> Vec<String> {
+    let written = written.map(OneOrMany::lower);
+    let mut hosts = Vec::new();
+    for (place, text) in not_empty(written, path, findings) {
+        match condition::host_pattern(&text) {
+            Ok(host) => hosts.push(host),
+            Err(help) => {
+                findings.error(format!("{path}{place}"), format!("`{text}` is not a host"), help)
+            }
+        }
+    }
+    hosts
+}
+
+/// Names of header fields are compared without regard to case (RFC 9110 §5.1).
+fn lower_case_names(mut tests: Vec<condition::ValueMatch>) -> Vec<condition::ValueMatch> {
+    tests.iter_mut().for_each(|test| test.name.make_ascii_lowercase());
+    tests
+}
+
+fn lower_split(
+    arms: Vec<SplitArmWritten>,
+    path: &str,
+    findings: &mut Findings<'_>,
+) -> Vec<SplitArm> {
+    let mut lowered = Vec::new();
+    for (index, arm) in arms.into_iter().enumerate() {
+        let path = format!("{path}.split[{index}]");
+        let mut pair = |field: &str, values: Option<IndexMap<String, String>>| {
+            let values = values?;
+            if values.len() != 1 {
+                findings.error(
+                    format!("{path}.{field}"),
+                    format!("expected one {field} with its value, found {}", values.len()),
+                    format!("write `{field}: {{name: value}}`"),
+                );
+            }
+            values.into_iter().next()
+        };
+        let header = pair("header", arm.header);
+        let cookie = pair("cookie", arm.cookie);
+        lowered.push(SplitArm {
+            upstream: arm.upstream,
+            weight: arm.weight,
+            header: header.map(|(name, value)| (name.to_ascii_lowercase(), value)),
+            cookie,
+        });
+    }
+    lowered
+}
+
+impl RespondWritten {
+    fn lower(self) -> Respond {
+        let headers = self.headers.into_iter();
+        Respond {
+            status: self.status,
+            headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect(),
+            body: self.body,
+        }
+    }
+}
+
+impl RedirectWritten {
+    fn lower(self) -> Redirect {
+        match self {
+            RedirectWritten::To(to) => Redirect { to: to.0, status: found() },
+            RedirectWritten::Full(redirect) => {
+                Redirect { to: redirect.to.0, status: redirect.status }
+            }
+        }
+    }
+}
+
+impl RewriteWritten {
+    fn lower(self, path: &str, findings: &mut Findings<'_>) -> Rewrite {
+        let host = match self.host.as_str() {
+            "keep" => HostHeader::Keep,
+            "upstream" => HostHeader::Upstream,
+            name => {
+                let (host, port) = crate::address::split_port(name);
+                let port_fits = port.is_none_or(|port| port.parse::<u16>().is_ok());
+                if crate::address::host_name(host).is_none() || !port_fits {
+                    findings.error(
+                        format!("{path}.host"),
+                        format!("`{name}` is not a host"),
+                        "write `keep`, `upstream`, or a name such as `api.internal`",
+                    );
+                }
+                HostHeader::Name(self.host)
+            }
+        };
+        Rewrite { path: self.path.map(|path| path.0), host }
+    }
+}
+
+impl RouteTimeoutsWritten {
+    fn lower(self) -> RouteTimeouts {
+        RouteTimeouts {
+            connect: self.connect,
+            first_byte: self.first_byte,
+            idle: self.idle,
+            read: self.read,
+            write: self.write,
+            tunnel: self.tunnel.unwrap_or_else(|| RouteTimeouts::default().tunnel),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The sections of a file, each read by itself, so that what is wrong in one hides nothing in
+//! another.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde::de::{Deserialize, DeserializeOwned};
+
+use crate::document::{Entry, Node, Value};
+use crate::findings::Findings;
+use crate::reader::{self, Skipped, nearest, one_of};
+use crate::route::{Route, RouteWritten};
+use crate::server::ServerWritten;
+use crate::source::Source;
+use crate::upstream::{Upstream, UpstreamWritten};
+use crate::{Config, check};
+
+/// The sections of a file, in the order of the reference.
+pub(crate) const SECTIONS: [&str; 6] =
+    ["workers", "server", "log", "upstreams", "routes", "global_filters"];
+
+/// Reads all sections below the topmost node. What is wrong is added to the findings.
+pub(crate) fn read<F: DeserializeOwned>(
+    root: Option<&Node>,
+    source: &Source,
+    findings: &mut Findings<'_>,
+) -> Config<F> {
+    let mut reading = Reading { source, findings, routes: Vec::new(), upstreams: Vec::new() };
+    let entries = reading.entries(root);
+    let find = |name: &str| entries.iter().find(|entry| &*entry.key == name);
+    let mut config = Config {
+        workers: reading.section(find("workers")),
+        server: reading.server(find("server")),
+        log: reading.section(find("log")),
+        upstreams: reading.upstreams(find("upstreams")),
+        routes: Vec::new(),
+        global_filters: Vec::new(),
+    };
+    reading.routes(find("routes"));
+    if let Some(entry) = find("global_filters") {
+        config.global_filters = reading.filters(&entry.value, "global_filters").unwrap_or_default();
+    }
+    let Reading { routes, upstreams, findings, .. } = reading;
+    check::check(&config, &routes, &upstreams, findings);
+    config.routes = routes.into_iter().map(|(_, route)| route).collect();
+    config
+}
+
+struct Reading<'a, 'f, F> {
+    source: &'a Source,
+    findings: &'a mut Findings<'f>,
+    /// The routes that could be read, each with its number in the file.
+    routes: Vec<(usize, Route<F>)>,
+    /// The names of all upstreams, whether they could be read or not.
+    upstreams: Vec<String>,
+}
+
+impl<F: DeserializeOwned> Reading<'_, '_, F> {
+    /// The sections that are written.
+    fn entries<'n>(&mut self, root: Option<&'n Node>) -> &'n [Entry] {
+        let Some(root) = root.filter(|root| !root.is_null()) else { return &[] };
+        let Value::Map(entries) = &root.value else {
+            let place = root.place.clone();
+            let help = format!("its sections are {}", one_of(&SECTIONS, "and"));
+            let message = "the file must be a map of sections".to_owned();
+            self.findings.errors.push(self.source.at(Some(place), "", message, Some(help)));
+            return &[];
+        };
+        for entry in entries.iter().filter(|entry| !SECTIONS.contains(&&*entry.key)) {
+            let help = match nearest(&entry.key, &SECTIONS) {
+                Some(section) => format!("did you mean `{section}`?"),
+                None => format!("the sections are {}", one_of(&SECTIONS, "and")),
+            };
+            let message = format!("unknown section `{}`", entry.key);
+            let place = Some(entry.key_place.clone());
+            let path = reader::quote_key(&entry.key);
+            self.findings.errors.push(self.source.at(place, &path, message, Some(help)));
+        }
+        entries
+    }
+
+    /// Reads a value, or says what is wrong with it.
+    fn read<T: for<'de> Deserialize<'de>>(
+        &mut self,
+        node: &Node,
+        path: &str,
+        noun: &'static str,
+    ) -> Option<T> {
+        let mut problems = Vec::new();
+        let value = reader::read(node, path, noun, &mut problems);
+        for problem in problems {
+            let (place, path) = match problem.at {
+                Some((place, path)) => (Some(place), path),
+                None => (Some(node.place.clone()), path.to_owned()),
+            };
+            let diagnostic = self.source.at(place, &path, problem.message, problem.help);
+            self.findings.errors.push(diagnostic);
+        }
+        value
+    }
+
+    fn section<T: for<'de> Deserialize<'de> + Default>(&mut self, entry: Option<&Entry>) -> T {
+        entry.and_then(|entry| self.read(&entry.value, &entry.key, "")).unwrap_or_default()
+    }
+
+    fn server(&mut self, entry: Option<&Entry>) -> crate::Server {
+        self.section::<ServerWritten>(entry).lower(self.findings)
+    }
+
+    fn upstreams(&mut self, entry: Option<&Entry>) -> IndexMap<String, Upstream> {
+        let mut upstreams = IndexMap::new();
+        let Some(entry) = entry.filter(|entry| !entry.value.is_null()) else { return upstreams };
+        let Value::Map(entries) = &entry.value.value else {
+            let help = "write `NAME:` and below it `targets:`, for each upstream";
+            self.findings.error("upstreams", "expected a map of upstreams by name", help);
+            return upstreams;
+        };
+        for entry in entries {
+            self.upstreams.push(entry.key.to_string());
+            let path = format!("upstreams.{}", reader::quote_key(&entry.key));
+            if let Some(upstream) = self.read::<UpstreamWritten>(&entry.value, &path, "") {
+                upstreams.insert(entry.key.to_string(), upstream.lower());
+            }
+        }
+        upstreams
+    }
+
+    fn routes(&mut self, entry: Option<&Entry>) {
+        let Some(entry) = entry else { return };
+        for (index, node) in self.list(&entry.value, "routes", "- name: …").iter().enumerate() {
+            let path = format!("routes[{index}]");
+            let before = self.findings.errors.len();
+            let written: Option<RouteWritten<Skipped>> = self.read(node, &path, "");
+            let filters = match node.get("filters") {
+                Some(entry) => self.filters(&entry.value, &format!("{path}.filters")),
+                None => Some(Vec::new()),
+            };
+            let Some(written) = written else { continue };
+            let route = written.lower(&path, filters.unwrap_or_default(), self.findings);
+            if self.findings.errors.len() == before {
+                self.routes.push((index, route));
+            }
+        }
+    }
+
+    fn filters(&mut self, node: &Node, path: &str) -> Option<Vec<F>> {
+        let mut filters = Some(Vec::new());
+        for (index, node) in self.list(node, path, "- headers: {…}").iter().enumerate() {
+            let filter = self.read(node, &format!("{path}[{index}]"), "filter");
+            filters = filters.zip(filter).map(|(mut filters, filter)| {
+                filters.push(filter);
+                filters
+            });
+        }
+        filters
+    }
+
+    /// The items of a list; nothing written is an empty one.
+    fn list<'n>(&mut self, node: &'n Node, path: &str, example: &str) -> &'n [Arc<Node>] {
+        match &node.value {
+            Value::List(items) => items,
+            Value::Scalar(scalar) if node.is_null() || scalar.broken => &[],
+            _ => {
+                let place = Some(node.place.clone());
+                let help = Some(format!("write one entry a line: `{example}`"));
+                let message = "expected a list".to_owned();
+                self.findings.errors.push(self.source.at(place, path, message, help));
+                &[]
+            }
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! The place of each field in the text, and what must not be shown of it.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::document::{Document, Node, Place, Value};
+use crate::environment::Hidden;
+
+/// The most characters of a line that a snippet shows.
+const SNIPPET_WIDTH: usize = 100;
+
+/// What stands for a secret in a snippet or a message.
+const MASK: &str = "***";
+
+/// A file that has been read: it knows the place of each field.
+#[derive(Clone, Default)]
+pub struct Source {
+    file: String,
+    text: Arc<str>,
+    /// Where each line begins.
+    lines: Arc<[usize]>,
+    root: Option<Arc<Node>>,
+    /// What must not be shown in a message, the longest first.
+    hidden: Vec<Hidden>,
+    /// Where secrets are written.
+    secrets: Vec<Place>,
+    /// Whether nothing of the text can be shown, because nobody knows what in it is a secret.
+    opaque: bool,
+}
+
+impl Source {
+    /// A file of which nothing is known but its name.
+    pub(crate) fn unread(file: String) -> Source {
+        Source { file, ..Source::default() }
+    }
+
+    pub(crate) fn new(file: &str, text: &str, document: &mut Document) -> Source {
+        let mut source = Source {
+            file: file.to_owned(),
+            text: text.into(),
+            lines: std::iter::once(0)
+                .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+                .collect(),
+            root: document.root.clone(),
+            hidden: std::mem::take(&mut document.hidden),
+            secrets: Vec::new(),
+            opaque: document.last_key.as_deref().is_some_and(looks_secret),
+        };
+        if let Some(root) = document.root.as_deref() {
+            collect_secrets(root, false, &mut source.secrets, &mut source.hidden);
+        }
+        source.hidden.retain(|hidden| !hidden.value.is_empty());
+        source.hidden.sort_by_key(|hidden| std::cmp::Reverse(hidden.value.len()));
+        source.hidden.dedup();
+        source
+    }
+
+    /// An error about a field, with the place found from the field's path, such as
+    /// `routes[3].filters[0].headers`. Where the path is not in the file, its nearest parent is.
+    ///
+    /// Values that came from the environment and values of fields that look secret are taken out
+    /// of the message, the help and the snippet.
+    pub fn diagnose(&self, path: &str, message: String, help: Option<String>) -> Diagnostic {
+        self.at(self.find(path), path, message, help)
+    }
+
+    /// The same as a warning.
+    pub fn warn(&self, path: &str, message: String, help: Option<String>) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..self.diagnose(path, message, help) }
+    }
+
+    /// An error at a place that is known.
+    pub(crate) fn at(
+        &self,
+        place: Option<Place>,
+        path: &str,
+        message: String,
+        help: Option<String>,
+    ) -> Diagnostic {
+        let (line, column, snippet) = match place {
+            Some(place) => self.snippet(&place),
+            None => (0, 0, String::new()),
+        };
+        Diagnostic {
+            severity: Severity::Error,
+            file: self.file.clone(),
+            line,
+            column,
+            path: path.to_owned(),
+            message: self.hide(&message),
+            help: help.map(|help| self.hide(&help)),
+            snippet,
+        }
+    }
+
+    /// The field path of a place.
+    pub(crate) fn path_of(&self, place: &Place) -> String {
+        let mut path = String::new();
+        let mut node = self.root.as_deref();
+        let holds = |outer: &Place| outer.start <= place.start && place.end <= outer.end;
+        while let Some(here) = node {
+            node = None;
+            match &here.value {
+                Value::Map(entries) => {
+                    let found = entries
+                        .iter()
+                        .find(|entry| holds(&entry.value.place) || holds(&entry.key_place));
+                    if let Some(entry) = found {
+                        if !path.is_empty() {
+                            path.push('.');
+                        }
+                        path.push_str(&crate::reader::quote_key(&entry.key));
+                        node = holds(&entry.value.place).then_some(&*entry.value);
+                    }
+                }
+                Value::List(items) => {
+                    let found = items.iter().enumerate().find(|(_, item)| holds(&item.place));
+                    if let Some((index, item)) = found {
+                        path.push_str(&format!("[{index}]"));
+                        node = Some(item);
+                    }
+                }
+                Value::Scalar(_) => {}
+            }
+        }
+        path
+    }
+
+    /// The place of a field: of its value if that is a scalar, else of its key.
+    fn find(&self, path: &str) -> Option<Place> {
+        let mut node = self.root.as_deref()?;
+        let mut place = 0..0;
+        let mut found = false;
+        for step in steps(path) {
+            let next = match (&node.value, &step) {
+                (Value::Map(_), Step::Key(key)) => node.get(key).map(|entry| {
+                    let scalar = matches!(entry.value.value, Value::Scalar(_));
+                    let written = scalar && !entry.value.place.is_empty();
+                    let place = if written { &entry.value.place } else { &entry.key_place };
+                    (place.clone(), &*entry.value)
+                }),
+                (Value::List(items), Step::Index(index)) => {
+                    items.get(*index).map(|item| (item.place.clone(), &**item))
+                }
+                _ => None,
+            };
+            match next {
+                Some((at, next)) => (place, node, found) = (at, next, true),
+                None => break,
+            }
+        }
+        found.then_some(place)
+    }
+
+    /// Line, column, and the line with marks below the place.
+    fn snippet(&self, place: &Place) -> (usize, usize, String) {
+        let mut start = place.start.min(self.text.len());
+        while !self.text.is_char_boundary(start) {
+            start -= 1;
+        }
+        let line = self.lines.partition_point(|begin| *begin <= start).max(1);
+        let line_start = self.lines.get(line - 1).copied().unwrap_or(0);
+        let line_end = self.text[start..].find('\n').map_or(self.text.len(), |at| start + at);
+        let column = self.text[line_start..start].chars().count() + 1;
+        if self.opaque {
+            return (line, column, String::new());
+        }
+        let mut shown: Vec<char> = Vec::new();
+        let mut marks: Vec<char> = Vec::new();
+        let mut masked = None;
+        for (at, letter) in self.text[line_start..line_end].char_indices() {
+            let at = line_start + at;
+            let mark = if at >= start && at < place.end.max(start + 1) { '^' } else { ' ' };
+            let secret = self.secret_at(at);
+            match secret {
+                Some(secret) if masked == Some(secret) => continue,
+                Some(_) => {
+                    shown.extend(MASK.chars());
+                    marks.extend([mark; MASK.len()]);
+                }
+                None => {
+                    shown.push(if letter.is_control() { ' ' } else { letter });
+                    marks.push(mark);
+                }
+            }
+            masked = secret;
+        }
+        if !marks.contains(&'^') {
+            marks.push('^');
+        }
+        (line, column, cut(&shown, &marks))
+    }
+
+    fn secret_at(&self, at: usize) -> Option<usize> {
+        let next = self.secrets.partition_point(|secret| secret.end <= at);
+        self.secrets.get(next).filter(|secret| secret.start <= at).map(|_| next)
+    }
+
+    /// Takes out what must not be shown, and control characters.
+    fn hide(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for hidden in &self.hidden {
+            if text.contains(&hidden.value) {
+                text = replace(&text, &hidden.value, &hidden.shown);
+            }
+            let escaped = hidden.value.escape_debug().to_string();
+            if escaped != hidden.value && text.contains(&escaped) {
+                text = replace(&text, &escaped, &hidden.shown);
+            }
+        }
+        match text.contains(char::is_control) {
+            true => text.chars().flat_map(printable).collect(),
+            false => text,
+        }
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Source").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+/// A control character is shown as its escape, so that a file cannot steer a terminal.
+fn printable(letter: char) -> impl Iterator<Item = char> {
+    let escaped = letter.is_control().then(|| letter.escape_default());
+    let plain = escaped.is_none().then_some(letter);
+    escaped.into_iter().flatten().chain(plain)
+}
+
+/// Replaces a value everywhere; a short one only where it stands as a word of its own.
+fn replace(text: &str, value: &str, shown: &str) -> String {
+    const SHORT: usize = 4;
+    if value.len() >= SHORT {
+        return text.replace(value, shown);
+    }
+    let mut replaced = String::with_capacity(text.len());
+    let mut last = 0;
+    for (at, _) in text.match_indices(value) {
+        let end = at + value.len();
+        let word = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
+        if !word(text[..at].chars().next_back()) && !word(text[end..].chars().next()) {
+            replaced.push_str(&text[last..at]);
+            replaced.push_str(shown);
+            last = end;
+        }
+    }
+    replaced.push_str(&text[last..]);
+    replaced
+}
+
+/// A long line is cut around its marks.
+fn cut(shown: &[char], marks: &[char]) -> String {
+    let first = marks.iter().position(|mark| *mark == '^').unwrap_or(0);
+    let last = marks.iter().rposition(|mark| *mark == '^').unwrap_or(0);
+    let start = match shown.len() > SNIPPET_WIDTH {
+        true => first.saturating_sub(SNIPPET_WIDTH / 2),
+        false => 0,
+    };
+    let end = (start + SNIPPET_WIDTH).min(shown.len());
+    let part = |chars: &[char], range: Range<usize>| -> String {
+        chars.get(range).unwrap_or_default().iter().collect()
+    };
+    let before = if start > 0 { "…" } else { "" };
+    let after = if end < shown.len() { "…" } else { "" };
+    let indent = " ".repeat(first - start + before.chars().count());
+    let carets = "^".repeat((last + 1).min(start + SNIPPET_WIDTH).saturating_sub(first).max(1));
+    format!("{before}{}{after}\n{indent}{carets}", part(shown, start..end).trim_end())
+}
+
+/// Finds the values of fields that look secret.
+fn collect_secrets(node: &Node, secret: bool, places: &mut Vec<Place>, hidden: &mut Vec<Hidden>) {
+    let mut stack = vec![(node, secret)];
+    while let Some((node, secret)) = stack.pop() {
+        match &node.value {
+            Value::Map(entries) => {
+                stack.extend(entries.iter().map(|entry| {
+                    let scalars = !matches!(entry.value.value, Value::Map(_));
+                    (&*entry.value, scalars && looks_secret(&entry.key))
+                }));
+            }
+            Value::List(items) => stack.extend(
+                items
+                    .iter()
+                    .map(|item| (&**item, secret && matches!(item.value, Value::Scalar(_)))),
+            ),
+            // A reference to the environment says nothing secret; its value is hidden already.
+            Value::Scalar(scalar) if secret && !scalar.from_env && !scalar.broken => {
+                places.push(node.place.clone());
+                let value = scalar.text.to_string();
+                hidden.push(Hidden { value, shown: MASK.to_owned() });
+            }
+            Value::Scalar(_) => {}
+        }
+    }
+    places.sort_by_key(|place| (place.start, place.end));
+    places.dedup();
+}
+
+/// Whether a field of this name probably holds a secret.
+fn looks_secret(key: &str) -> bool {
+    const WORDS: [&str; 8] = [
+        "secret",
+        "password",
+        "passwd",
+        "passphrase",
+        "credential",
+        "api_key",
+        "private",
+        "authorization",
+    ];
+    const WHOLE: [&str; 4] = ["token", "tokens", "key", "keys"];
+    let key = key.to_ascii_lowercase().replace('-', "_");
+    WHOLE.contains(&&*key)
+        || key.ends_with("_token")
+        || key.ends_with("_key")
+        || WORDS.iter().any(|word| key.contains(word))
+}
+
+/// One step of a field path.
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// The steps of `routes[3].headers."X-A".regex`.
+fn steps(path: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut rest = path;
+    while let Some(letter) = rest.chars().next() {
+        match letter {
+            '.' => rest = &rest[1..],
+            '[' => {
+                let end = rest.find(']').unwrap_or(rest.len());
+                let index = rest[1..end].parse().unwrap_or(usize::MAX);
+                steps.push(Step::Index(index));
+                rest = rest.get(end + 1..).unwrap_or_default();
+            }
+            '"' => {
+                let end = rest[1..].find('"').map_or(rest.len(), |at| at + 1);
+                steps.push(Step::Key(rest[1..end].to_owned()));
+                rest = rest.get(end + 1..).unwrap_or_default();
+            }
+            _ => {
+                let end = rest.find(['.', '[']).unwrap_or(rest.len());
+                steps.push(Step::Key(rest[..end].to_owned()));
+                rest = &rest[end..];
+            }
+        }
+    }
+    steps
+}

@@ -1,0 +1,30 @@
+//! Text with request variables in it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Text in which `${lower_case}` names a request variable: a parameter of the route's `pattern`, or
+/// a capture of its `regex` by name or number.
+///
+/// `${UPPER_CASE}` is the environment and has been put in when the file was read; `$${` is a plain
+/// `${` and is left for whoever fills the template in.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename = "Template")]
+pub struct Template(pub String);
+
+/// The request variables in a template, in their order, without braces.
+pub(crate) fn variables(template: &str) -> impl Iterator<Item = &str> {
+    let mut rest = template;
+    std::iter::from_fn(move || {
+        loop {
+            let at = rest.find("${")?;
+            let escaped = rest[..at].ends_with('$');
+            let inner = &rest[at + 2..];
+            let end = inner.find('}')?;
+            rest = if escaped { inner } else { &inner[end + 1..] };
+            if !escaped {
+                return Some(&inner[..end]);
+            }
+        }
+    })
+}

@@ -1,0 +1,170 @@
+//! From a listening socket to a connection: limits, and the hand-over to a worker with fewer.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::rc::Rc;
+
+use ringway_config::Accept;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::clock;
+use crate::connection;
+use crate::io::Stream;
+use crate::limits::{BACKLOG, HANDOVER_SLACK, SWEEP_EVERY};
+use crate::worker::{Admission, Message, Worker};
+
+/// Binds `address` once for each of `workers`, so that the kernel spreads connections over them.
+/// Port 0 is chosen once and shared.
+///
+/// # Errors
+/// The system's error. The address is tried without `SO_REUSEPORT` first: with it alone, a
+/// second gateway of the same user would silently take half of the connections.
+pub(crate) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+    let first = socket(address)?;
+    first.bind(&address.into())?;
+    let address = first.local_addr()?.as_socket().unwrap_or(address);
+    drop(first);
+    (0..workers)
+        .map(|_| {
+            let socket = socket(address)?;
+            socket.set_reuse_port(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(BACKLOG)?;
+            Ok(socket.into())
+        })
+        .collect()
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // `[::]:80` beside `0.0.0.0:80` shall be two listeners, as the file says.
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+/// A listening socket of one worker.
+pub(crate) struct Listener(monoio::net::TcpListener);
+
+impl Listener {
+    /// Takes a bound socket in; the second value is a handle to end it by.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub(crate) fn new(listener: TcpListener, io_uring: bool) -> io::Result<(Self, TcpListener)> {
+        // A ring waits by itself and answers EAGAIN at once on a non-blocking socket; epoll
+        // needs one.
+        listener.set_nonblocking(!io_uring)?;
+        let handle = listener.try_clone()?;
+        Ok((Listener(monoio::net::TcpListener::from_std(listener)?), handle))
+    }
+
+    /// Accepts until the socket is closed. Out of descriptors, it pauses and says so once.
+    pub(crate) async fn run(self, worker: Rc<Worker>) {
+        let mut paused = false;
+        loop {
+            match self.0.accept().await {
+                Ok((stream, peer)) => {
+                    if paused {
+                        tracing::info!(worker = worker.id, "accepting connections again");
+                        paused = false;
+                    }
+                    admit(&worker, stream, peer);
+                }
+                Err(_) if worker.draining.get() => return,
+                Err(error) if is_exhausted(&error) => {
+                    if !paused {
+                        tracing::error!(
+                            worker = worker.id,
+                            %error,
+                            "cannot accept: no more connections until one is closed (raise \
+                             RLIMIT_NOFILE, or lower server.max_connections)"
+                        );
+                        paused = true;
+                    }
+                    clock::sleep(SWEEP_EVERY).await;
+                }
+                // The client was gone before it was its turn, or the like.
+                Err(error) => tracing::debug!(worker = worker.id, %error, "accept"),
+            }
+        }
+    }
+}
+
+/// Stops listening. What the kernel had already accepted for this socket is served.
+pub(crate) fn close(worker: &Rc<Worker>, listener: &TcpListener) {
+    if listener.set_nonblocking(true).is_ok() {
+        while let Ok((stream, peer)) = listener.accept() {
+            if let Some(admission) = Admission::take(&worker.common, peer.ip()) {
+                take_over(worker, stream.into(), peer, admission);
+            }
+        }
+    }
+    // Completes the accept under way with an error.
+    let _ = SockRef::from(listener).shutdown(std::net::Shutdown::Read);
+}
+
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+fn admit(worker: &Rc<Worker>, stream: monoio::net::TcpStream, peer: SocketAddr) {
+    let Some(admission) = Admission::take(&worker.common, peer.ip()) else {
+        tracing::debug!(worker = worker.id, %peer, "connection refused: over the limit");
+        return;
+    };
+    let Some(other) = less_loaded(worker) else {
+        connection::spawn(worker, Stream::new(stream, &worker.deadlines), peer, admission);
+        return;
+    };
+    // SAFETY: `into_raw_fd` gives up a descriptor that nobody else owns: no operation on the
+    // fresh stream has been started, so there is no other reference to it.
+    let socket = unsafe { OwnedFd::from_raw_fd(stream.into_raw_fd()) };
+    let colleague = &worker.common.colleagues[other];
+    colleague.promised.take();
+    match colleague.mailbox.send(Message::Socket(socket, peer, admission)) {
+        Ok(()) => worker.shard.handed_over.add(1),
+        Err(message) => {
+            colleague.promised.give();
+            if let Message::Socket(socket, peer, admission) = message {
+                take_over(worker, socket, peer, admission);
+            }
+        }
+    }
+}
+
+/// The worker with the fewest connections, when it has clearly fewer than this one.
+fn less_loaded(worker: &Worker) -> Option<usize> {
+    if worker.common.accept == Accept::Kernel {
+        return None;
+    }
+    let load = |at: usize| {
+        let colleague = &worker.common.colleagues[at];
+        colleague.shard.connections.get() + colleague.promised.taken()
+    };
+    let mine = load(worker.id);
+    let least = (0..worker.common.colleagues.len()).min_by_key(|&at| load(at))?;
+    (mine > load(least) + load(least) / 8 + HANDOVER_SLACK).then_some(least)
+}
+
+/// Serves a connection that was accepted elsewhere.
+pub(crate) fn take_over(
+    worker: &Rc<Worker>,
+    socket: OwnedFd,
+    peer: SocketAddr,
+    admission: Admission,
+) {
+    let stream = TcpStream::from(socket);
+    let stream = stream
+        .set_nonblocking(!worker.io_uring)
+        .and_then(|()| monoio::net::TcpStream::from_std(stream));
+    match stream {
+        Ok(stream) => {
+            connection::spawn(worker, Stream::new(stream, &worker.deadlines), peer, admission);
+        }
+        Err(error) => tracing::error!(worker = worker.id, %error, "cannot take a connection over"),
+    }
+}

@@ -1,0 +1,295 @@
+//! Time: the one place that asks for it, and each core's list of deadlines.
+//!
+//! A deadline costs no timer: it is a number in the core's list, and a sweep every
+//! [`SWEEP_EVERY`] shuts down the direction of the socket that is overdue. That completes the
+//! operation under way, whose owner then sees that its time was up. A read is thus never
+//! cancelled, so no byte of a reader is ever lost.
+#![expect(clippy::disallowed_methods, reason = "this is the file that asks for the time")]
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::limits::SWEEP_EVERY;
+
+/// The monotonic time now.
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// The time of day now, for `Date` and records.
+pub fn wall() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
+
+/// A number that differs from start to start and from core to core.
+pub(crate) fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(Instant::now())
+}
+
+/// Waits. For filters that delay and for pauses between attempts, not for I/O, which has
+/// deadlines.
+pub fn sleep(time: Duration) -> impl Future<Output = ()> {
+    monoio::time::sleep(time)
+}
+
+/// Waits for `work` at most `time`; `None` when that was not enough. `work` is dropped then, so
+/// it must lose nothing by that: never a read.
+pub(crate) async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
+    monoio::time::timeout(time, work).await.ok()
+}
+
+/// A direction without a deadline.
+const NEVER: u64 = u64::MAX;
+
+#[derive(Clone, Copy)]
+struct Entry {
+    fd: RawFd,
+    /// Milliseconds on the list's clock.
+    read_at: u64,
+    write_at: u64,
+    read_expired: bool,
+    write_expired: bool,
+    /// Waits for a request that has not begun, so a drain may close it.
+    idle: bool,
+}
+
+/// One core's list of sockets and their deadlines.
+#[derive(Default)]
+pub(crate) struct Deadlines {
+    entries: RefCell<Vec<Entry>>,
+    free: RefCell<Vec<u32>>,
+    /// Milliseconds since the list was made, as of the last sweep.
+    clock: Cell<u64>,
+    swept: Cell<Option<Instant>>,
+}
+
+impl Deadlines {
+    /// Puts the open socket `fd` on the list, without deadlines, until the watch is dropped.
+    pub(crate) fn watch(self: &Rc<Self>, fd: RawFd) -> Watch {
+        let entry = Entry {
+            fd,
+            read_at: NEVER,
+            write_at: NEVER,
+            read_expired: false,
+            write_expired: false,
+            idle: false,
+        };
+        let mut entries = self.entries.borrow_mut();
+        let key = match self.free.borrow_mut().pop() {
+            Some(key) => {
+                entries[key as usize] = entry;
+                key
+            }
+            None => {
+                entries.push(entry);
+                (entries.len() - 1) as u32
+            }
+        };
+        Watch { list: self.clone(), key }
+    }
+
+    /// Moves the clock on to `now` and shuts down what is overdue.
+    ///
+    /// The clock moves by at most two sweeps at a time: after a stall (a stopped process, a
+    /// suspended machine) answers that arrived meanwhile are read before anybody is blamed.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let passed = match self.swept.replace(Some(now)) {
+            Some(before) => now.saturating_duration_since(before).min(SWEEP_EVERY * 2),
+            None => Duration::ZERO,
+        };
+        let clock = self.clock.get() + passed.as_millis() as u64;
+        self.clock.set(clock);
+        for entry in self.entries.borrow_mut().iter_mut().filter(|e| e.fd >= 0) {
+            if entry.read_at <= clock {
+                entry.read_at = NEVER;
+                entry.read_expired = true;
+                shut(entry.fd, libc::SHUT_RD);
+            }
+            if entry.write_at <= clock {
+                entry.write_at = NEVER;
+                entry.write_expired = true;
+                shut(entry.fd, libc::SHUT_RDWR);
+            }
+        }
+    }
+
+    /// Ends the waiting of every idle connection, for a drain.
+    pub(crate) fn end_idle(&self) {
+        for entry in self.entries.borrow().iter().filter(|e| e.fd >= 0 && e.idle) {
+            shut(entry.fd, libc::SHUT_RD);
+        }
+    }
+
+    /// Shuts every socket on the list down, for the end of a drain.
+    pub(crate) fn end_all(&self) {
+        for entry in self.entries.borrow().iter().filter(|e| e.fd >= 0) {
+            shut(entry.fd, libc::SHUT_RDWR);
+        }
+    }
+
+    /// Milliseconds on the list's clock, as of the last sweep: good for ages.
+    pub(crate) fn coarse(&self) -> Duration {
+        Duration::from_millis(self.clock.get())
+    }
+
+    fn at(&self, time: Duration) -> u64 {
+        // The clock may be one sweep old; without the extra one a deadline would come early.
+        let time = time.saturating_add(SWEEP_EVERY).as_millis();
+        self.clock.get().saturating_add(u64::try_from(time).unwrap_or(NEVER - 1))
+    }
+}
+
+fn shut(fd: RawFd, how: i32) {
+    // SAFETY: a plain system call on a descriptor number. The entry's `Watch` is retired before
+    // its socket is closed (`io::Stream`'s `Drop`), so the number is still that socket.
+    // Its result does not matter: a peer that is gone has ended the operation already.
+    unsafe { libc::shutdown(fd, how) };
+}
+
+/// A socket's place on the list. The owner retires it before it closes the socket; its place is
+/// free again when it is dropped.
+pub(crate) struct Watch {
+    list: Rc<Deadlines>,
+    key: u32,
+}
+
+impl Watch {
+    /// What is being read must come within `time` from now.
+    pub(crate) fn read_within(&self, time: Duration) {
+        let at = self.list.at(time);
+        self.with(|e| e.read_at = at);
+    }
+
+    /// Nothing is being read, or it may take as long as it likes.
+    pub(crate) fn read_any_time(&self) {
+        self.with(|e| e.read_at = NEVER);
+    }
+
+    /// What is being written must be taken within `time` from now.
+    pub(crate) fn write_within(&self, time: Duration) {
+        let at = self.list.at(time);
+        self.with(|e| e.write_at = at);
+    }
+
+    /// Nothing is being written.
+    pub(crate) fn write_any_time(&self) {
+        self.with(|e| e.write_at = NEVER);
+    }
+
+    /// Marks a connection that waits for a request not begun.
+    pub(crate) fn idle(&self, idle: bool) {
+        self.with(|e| e.idle = idle);
+    }
+
+    /// True when the read side was shut down for being late.
+    pub(crate) fn read_expired(&self) -> bool {
+        self.with(|e| e.read_expired)
+    }
+
+    /// True when the socket was shut down because its peer took nothing.
+    pub(crate) fn write_expired(&self) -> bool {
+        self.with(|e| e.write_expired)
+    }
+
+    /// Says to the peer that no more will be sent.
+    pub(crate) fn end_sending(&self) {
+        self.with(|e| shut(e.fd, libc::SHUT_WR));
+    }
+
+    /// Ends both directions at once; operations under way complete.
+    pub(crate) fn abort(&self) {
+        self.with(|e| shut(e.fd, libc::SHUT_RDWR));
+    }
+
+    /// True when the socket is open and nothing waits to be read. One system call.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let mut byte = 0u8;
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        // SAFETY: the descriptor is open while its entry is on the list (see `shut`); the pointer
+        // is to one byte of our stack, and one is the length given.
+        let n = self.with(|e| unsafe { libc::recv(e.fd, (&raw mut byte).cast(), 1, flags) });
+        n < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock
+    }
+
+    /// Takes the socket off the list, right before it is closed.
+    pub(crate) fn retire(&self) {
+        self.with(|e| e.fd = -1);
+    }
+
+    /// Makes the close that follows a reset.
+    pub(crate) fn reset_on_close(&self) {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        let size = size_of::<libc::linger>() as libc::socklen_t;
+        // SAFETY: the descriptor is open while its entry is on the list (see `shut`); the pointer
+        // is to a `linger` of our stack, of the size given. Where the option is refused the close
+        // is an orderly one, as it would have been.
+        self.with(|e| unsafe {
+            let value = (&raw const linger).cast();
+            libc::setsockopt(e.fd, libc::SOL_SOCKET, libc::SO_LINGER, value, size)
+        });
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Entry) -> T) -> T {
+        f(&mut self.list.entries.borrow_mut()[self.key as usize])
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.retire();
+        self.list.free.borrow_mut().push(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    fn sweep_for(list: &Deadlines, start: Instant, from: u32, to: u32) {
+        (from..=to).for_each(|n| list.sweep(start + SWEEP_EVERY * n));
+    }
+
+    #[test]
+    fn an_overdue_read_ends_and_says_why() {
+        let list = Rc::new(Deadlines::default());
+        let (mut ours, _theirs) = UnixStream::pair().unwrap();
+        let watch = list.watch(ours.as_raw_fd());
+        let start = now();
+        list.sweep(start);
+        watch.read_within(Duration::from_millis(300));
+        sweep_for(&list, start, 1, 3);
+        assert!(!watch.read_expired(), "never early");
+        sweep_for(&list, start, 4, 5);
+        assert!(watch.read_expired());
+        assert_eq!(ours.read(&mut [0; 1]).unwrap(), 0, "the read side is shut down");
+    }
+
+    #[test]
+    fn a_stall_blames_nobody() {
+        let list = Rc::new(Deadlines::default());
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let watch = list.watch(ours.as_raw_fd());
+        let start = now();
+        list.sweep(start);
+        watch.read_within(Duration::from_secs(1));
+        list.sweep(start + Duration::from_secs(60));
+        assert!(!watch.read_expired(), "a minute in which nothing ran counts as two sweeps");
+    }
+
+    #[test]
+    fn places_are_used_again() {
+        let list = Rc::new(Deadlines::default());
+        let (a, b) = UnixStream::pair().unwrap();
+        let first = list.watch(a.as_raw_fd());
+        drop(first);
+        let _second = list.watch(b.as_raw_fd());
+        assert_eq!(list.entries.borrow().len(), 1);
+    }
+}

@@ -1,0 +1,231 @@
+//! The life of one client's connection: wait for a request, have it served, wait again.
+//!
+//! While it waits, a connection is this small future, its socket and an idle buffer. Serving
+//! takes a [`Room`]: the large future with all the states of an exchange, which a core keeps a
+//! few of and lends to whichever connection has something to serve. So ten thousand idle
+//! connections cost ten thousand times very little, and a busy one allocates nothing.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+
+use crate::buffer::Buffer;
+use crate::clock;
+use crate::exchange::Exchange;
+use crate::forward::write_address;
+use crate::io::Stream;
+use crate::limits::{DRAIN_BODY, LINGER};
+use crate::metrics::Shard;
+use crate::serve::serve;
+use crate::shared::Shared;
+use crate::worker::{Admission, Worker};
+
+/// A client's connection.
+pub(crate) struct Connection {
+    /// The socket.
+    pub(crate) stream: Stream,
+    /// The other end.
+    pub(crate) peer: SocketAddr,
+    /// The other end's address as text, for the forwarding headers of every request.
+    pub(crate) peer_text: Box<[u8]>,
+    /// Requests that have begun on it.
+    pub(crate) served: u64,
+    _counted: Counted,
+    _admission: Admission,
+}
+
+/// What becomes of a connection after an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// It takes another request.
+    Keep,
+    /// It ends.
+    Close,
+    /// It ends, but the client may still be sending what nobody will read: closing at once would
+    /// reset the connection and could cost it the answer (RFC 9112 §9.6).
+    Linger,
+}
+
+/// Counts an open connection.
+struct Counted(Shared<Shard>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.sub(1);
+    }
+}
+
+/// Starts the life of a connection.
+pub(crate) fn spawn(worker: &Rc<Worker>, stream: Stream, peer: SocketAddr, admission: Admission) {
+    let shard = worker.shard.clone();
+    shard.accepted.add(1);
+    shard.connections.add(1);
+    let mut peer_text = Vec::new();
+    write_address(&mut peer_text, peer.ip());
+    let connection = Box::new(Connection {
+        stream,
+        peer,
+        peer_text: peer_text.into_boxed_slice(),
+        served: 0,
+        _counted: Counted(shard),
+        _admission: admission,
+    });
+    worker.spawn(guarded(worker.clone(), connection));
+}
+
+/// Lives, and survives a panic: it costs this connection, nothing else (HTTP_SAFETY rule 28).
+async fn guarded(worker: Rc<Worker>, connection: Box<Connection>) {
+    let peer = connection.peer;
+    let shard = worker.shard.clone();
+    let mut life = pin!(live(worker, connection));
+    let lived = poll_fn(|context| {
+        // The future is dropped after a panic and never polled again, and what it shares with
+        // others on this core is counters and pools, which a panic leaves whole.
+        match catch_unwind(AssertUnwindSafe(|| life.as_mut().poll(context))) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    })
+    .await;
+    if let Err(panic) = lived {
+        shard.panics.add(1);
+        tracing::error!(%peer, message = message(&*panic), "a connection was lost to a panic");
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+async fn live(worker: Rc<Worker>, mut connection: Box<Connection>) {
+    let mut buffer = Buffer::default();
+    loop {
+        if buffer.is_empty() {
+            worker.buffers.give(buffer);
+            match wait(&worker, &mut connection).await {
+                Some(filled) => buffer = filled,
+                None => return,
+            }
+        }
+        connection.served += 1;
+        let mut room = worker.room();
+        let done = room.serve(connection, buffer).await;
+        worker.give_room(room);
+        (connection, buffer) = (done.connection, done.buffer);
+        match done.after {
+            After::Keep if worker.draining.get() && buffer.is_empty() => break,
+            After::Keep => {}
+            After::Close => break,
+            After::Linger => {
+                linger(&mut connection, &mut buffer).await;
+                break;
+            }
+        }
+    }
+    worker.buffers.give(buffer);
+}
+
+/// Waits for the first bytes of a request in a small buffer; `None` when there will be none.
+async fn wait(worker: &Worker, connection: &mut Connection) -> Option<Buffer> {
+    if worker.draining.get() {
+        return None;
+    }
+    let time = {
+        let adopted = worker.adopted();
+        let rules = &adopted.snapshot.rules;
+        if connection.served == 0 { rules.header_timeout } else { rules.idle_timeout }
+    };
+    connection.stream.watch().idle(true);
+    let mut reader = connection.stream.reader();
+    reader.within(time);
+    let (result, buffer) = reader.read(worker.buffers.idle()).await;
+    connection.stream.watch().idle(false);
+    match result {
+        Ok(1..) => Some(buffer),
+        Ok(0) | Err(_) => {
+            worker.buffers.give(buffer);
+            None
+        }
+    }
+}
+
+/// Ends the sending direction and reads what still comes, within bounds.
+async fn linger(connection: &mut Connection, buffer: &mut Buffer) {
+    let (mut reader, writer) = connection.stream.split();
+    writer.end();
+    reader.within(LINGER);
+    let end = clock::now() + LINGER;
+    let mut left = DRAIN_BODY;
+    while left > 0 && clock::now() < end {
+        buffer.clear();
+        if buffer.capacity() == 0 {
+            *buffer = Buffer::with_capacity(crate::limits::IDLE_READ);
+        }
+        let (result, back) = reader.read(std::mem::take(buffer)).await;
+        *buffer = back;
+        match result {
+            Ok(n @ 1..) => left = left.saturating_sub(n as u64),
+            Ok(0) | Err(_) => return,
+        }
+    }
+}
+
+/// The future that serves exchanges, one after the other, for whichever connection has one.
+pub(crate) struct Room {
+    desk: Rc<Desk>,
+    work: Pin<Box<dyn Future<Output = Infallible>>>,
+}
+
+/// Where a connection is handed into a room and out again.
+#[derive(Default)]
+struct Desk {
+    given: Cell<Option<(Box<Connection>, Buffer)>>,
+    done: Cell<Option<Done>>,
+}
+
+/// A connection whose exchange is over, and the bytes behind it that belong to the next one.
+struct Done {
+    connection: Box<Connection>,
+    buffer: Buffer,
+    after: After,
+}
+
+impl Room {
+    /// An empty room.
+    pub(crate) fn new(worker: Rc<Worker>) -> Self {
+        let desk = Rc::<Desk>::default();
+        Room { work: Box::pin(work(worker, desk.clone())), desk }
+    }
+
+    /// Serves the request that begins in `buffer`.
+    async fn serve(&mut self, connection: Box<Connection>, buffer: Buffer) -> Done {
+        self.desk.given.set(Some((connection, buffer)));
+        poll_fn(|context| {
+            let Poll::Pending = self.work.as_mut().poll(context);
+            self.desk.done.take().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+}
+
+/// What goes on in a room, for ever.
+async fn work(worker: Rc<Worker>, desk: Rc<Desk>) -> Infallible {
+    let mut exchange = Exchange::new(clock::now());
+    loop {
+        let (mut connection, buffer) =
+            poll_fn(|_| desk.given.take().map_or(Poll::Pending, Poll::Ready)).await;
+        exchange.reset(connection.peer, clock::now());
+        exchange.request.raw = buffer;
+        let after = serve(&worker, &mut connection, &mut exchange).await;
+        let buffer = std::mem::take(&mut exchange.request.raw);
+        worker.buffers.give(std::mem::take(&mut exchange.response.raw));
+        desk.done.set(Some(Done { connection, buffer, after }));
+    }
+}

@@ -1,0 +1,96 @@
+//! Names to addresses, away from the workers: looking a name up can block for seconds.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use ringway_config::Address;
+
+use super::Event;
+use crate::clock;
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+use crate::upstream::Addresses;
+
+/// Resolves every target of the snapshot. What cannot be resolved has no address for now and is
+/// tried again later.
+pub(crate) fn all(snapshot: &Snapshot) -> Addresses {
+    let mut addresses = HashMap::new();
+    for (address, _) in snapshot.targets() {
+        if !addresses.contains_key(address) {
+            let found = look_up(address).unwrap_or_else(|error| {
+                tracing::warn!(target = %address, %error, "cannot resolve a target for now");
+                Vec::new()
+            });
+            addresses.insert(address.clone(), found);
+        }
+    }
+    addresses
+}
+
+/// A target's addresses, in a fixed order, so that an unchanged answer is seen to be one.
+fn look_up(address: &Address) -> io::Result<Vec<SocketAddr>> {
+    if let Some(ip) = literal(address) {
+        return Ok(vec![SocketAddr::new(ip, address.port)]);
+    }
+    let mut found: Vec<_> = (address.host.as_str(), address.port).to_socket_addrs()?.collect();
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
+fn literal(address: &Address) -> Option<IpAddr> {
+    address.host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+/// Looks every name up again when its time has come, for as long as somebody listens. A name
+/// that cannot be resolved any more keeps its last addresses: a broken resolver must not take
+/// working endpoints away.
+pub(crate) fn start(
+    snapshot: &Snapshot,
+    known: Shared<Addresses>,
+    events: Sender<Event>,
+) -> io::Result<()> {
+    let mut names: HashMap<Address, (Duration, Instant)> = HashMap::new();
+    for (address, every) in snapshot.targets().filter(|(address, _)| literal(address).is_none()) {
+        let entry = names.entry(address.clone()).or_insert((every, clock::now() + every));
+        if every < entry.0 {
+            *entry = (every, clock::now() + every);
+        }
+    }
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut known: Addresses = (*known).clone();
+    std::thread::Builder::new().name("ringway-resolve".to_owned()).spawn(move || {
+        while let Some(next) = names.values().map(|(_, at)| *at).min() {
+            std::thread::sleep(next.saturating_duration_since(clock::now()));
+            if refresh(&mut names, &mut known)
+                && events.send(Event::Resolved(known.clone())).is_err()
+            {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Looks up what is due; true when an address changed.
+fn refresh(names: &mut HashMap<Address, (Duration, Instant)>, known: &mut Addresses) -> bool {
+    let mut changed = false;
+    for (address, (every, at)) in names.iter_mut().filter(|(_, (_, at))| *at <= clock::now()) {
+        match look_up(address) {
+            Ok(found) if known.get(address) != Some(&found) => {
+                tracing::info!(target = %address, addresses = ?found, "a target has moved");
+                known.insert(address.clone(), found);
+                changed = true;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(target = %address, %error, "cannot resolve a target"),
+        }
+        *at = clock::now() + *every;
+    }
+    changed
+}

@@ -1,0 +1,29 @@
+//! Signals, on a thread of their own.
+
+use std::io;
+
+use crossbeam_channel::Sender;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::Event;
+
+/// Turns SIGTERM and SIGINT into [`Event::Stop`]. The second one ends the process at once, as
+/// someone who presses Ctrl-C twice means it.
+///
+/// # Errors
+/// When the handler cannot be installed.
+pub(crate) fn listen(events: Sender<Event>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    std::thread::Builder::new().name("ringway-signals".to_owned()).spawn(move || {
+        let mut asked = false;
+        for signal in &mut signals {
+            if asked {
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+            }
+            asked = true;
+            let _ = events.send(Event::Stop);
+        }
+    })?;
+    Ok(())
+}

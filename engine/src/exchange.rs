@@ -1,0 +1,363 @@
+//! What travels: one request, its response, who asked, which route took it.
+//!
+//! An exchange is data. It knows no socket and no runtime, so a filter can be tested with one
+//! that was made by hand. Its memory belongs to a core and is used again for the next exchange.
+//!
+//! Heads stay raw: a change to a header is noted beside the bytes it arrived in ([`Edits`]) and
+//! takes effect when the head is written out, in one pass.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use crate::buffer::Buffer;
+use crate::http1::write::{is_safe_value, is_token};
+use crate::message::{FieldName, RequestHead, ResponseHead, Span};
+use crate::route::Found;
+
+/// One request and its response.
+#[derive(Debug)]
+pub struct Exchange {
+    /// What the client asked.
+    pub request: Request,
+    /// What it is answered.
+    pub response: Response,
+    /// Who asked.
+    pub client: Client,
+    /// The place of the route in the file, once one was found.
+    pub route: Option<usize>,
+    /// The route's name, or empty.
+    pub route_name: String,
+    /// Path parameters and captures of the route that was found.
+    pub found: Found,
+    /// The id under which this exchange is known: the client's own or one of ours.
+    pub request_id: Vec<u8>,
+    /// When the first byte of the request was there.
+    pub started: Instant,
+    /// Attempts made at upstreams.
+    pub attempts: u32,
+    /// The endpoint of the last attempt.
+    pub endpoint: Option<SocketAddr>,
+    /// Endpoints that this exchange has tried in vain.
+    pub(crate) tried: Vec<SocketAddr>,
+}
+
+/// The request of an exchange.
+#[derive(Debug, Default)]
+pub struct Request {
+    /// The bytes that arrived: the head, then what came of the body with it.
+    pub(crate) raw: Buffer,
+    /// Where things stand in them.
+    pub head: RequestHead,
+    /// What filters changed.
+    pub edits: Edits,
+    /// The path to route by, normalised, without the query.
+    pub path: Vec<u8>,
+    /// The query, without its question mark.
+    pub query: Vec<u8>,
+    /// The path and query to send on, after rewrites.
+    pub target: Vec<u8>,
+    /// Bytes of `raw` that belong to this request; what is behind them is the next one's.
+    pub(crate) taken: usize,
+    /// Bytes of the body that have been received.
+    pub received: u64,
+}
+
+/// The response of an exchange: an upstream's, or the gateway's own.
+#[derive(Debug, Default)]
+pub struct Response {
+    /// The bytes that arrived from the upstream: the head, then what came of the body with it.
+    pub(crate) raw: Buffer,
+    /// Where things stand in them; for an answer of the gateway's own only the status counts.
+    pub head: ResponseHead,
+    /// What filters changed.
+    pub edits: Edits,
+    /// Bytes of the body that have been sent.
+    pub sent: u64,
+}
+
+/// Who asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Client {
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// The client: the peer, or the rightmost address that no trusted proxy vouches for.
+    pub address: IpAddr,
+    /// True when the peer is a trusted proxy.
+    pub through_trusted_proxy: bool,
+}
+
+impl Exchange {
+    /// An empty exchange, to be used again and again.
+    pub fn new(started: Instant) -> Self {
+        let nobody = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        Exchange {
+            request: Request::default(),
+            response: Response::default(),
+            client: Client { peer: nobody, address: nobody.ip(), through_trusted_proxy: false },
+            route: None,
+            route_name: String::new(),
+            found: Found::default(),
+            request_id: Vec::new(),
+            started,
+            attempts: 0,
+            endpoint: None,
+            tried: Vec::new(),
+        }
+    }
+
+    /// Forgets the last exchange; the memory stays.
+    pub(crate) fn reset(&mut self, peer: SocketAddr, started: Instant) {
+        self.request.reset();
+        self.response.reset();
+        self.client = Client { peer, address: peer.ip(), through_trusted_proxy: false };
+        self.route = None;
+        self.route_name.clear();
+        self.request_id.clear();
+        self.started = started;
+        self.attempts = 0;
+        self.endpoint = None;
+        self.tried.clear();
+    }
+}
+
+impl Request {
+    /// The bytes that the spans of the head are in.
+    pub fn raw(&self) -> &[u8] {
+        self.raw.filled()
+    }
+
+    /// The method as it was written.
+    pub fn method(&self) -> &[u8] {
+        self.head.method_text.of(self.raw())
+    }
+
+    /// The host that was asked for, with its port if one was given.
+    pub fn authority(&self) -> &[u8] {
+        self.head.authority.of(self.raw())
+    }
+
+    /// The first value of a header as the upstream shall see it, edits included.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.edits.look_up(name).unwrap_or_else(|| self.head.find(self.raw(), name.as_bytes()))
+    }
+
+    /// The first value of a known header as it arrived.
+    pub fn field(&self, name: FieldName) -> Option<&[u8]> {
+        self.head.field(self.raw(), name)
+    }
+
+    fn reset(&mut self) {
+        self.head.clear();
+        self.edits.clear();
+        self.path.clear();
+        self.query.clear();
+        self.target.clear();
+        self.taken = 0;
+        self.received = 0;
+    }
+}
+
+impl Response {
+    /// The bytes that the spans of the head are in.
+    pub fn raw(&self) -> &[u8] {
+        self.raw.filled()
+    }
+
+    /// The first value of a header as the client shall see it, edits included.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.edits.look_up(name).unwrap_or_else(|| self.head.find(self.raw(), name.as_bytes()))
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.head.clear();
+        self.edits.clear();
+        self.sent = 0;
+    }
+}
+
+/// Changes to the headers of a head, noted beside its raw bytes.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Edits {
+    list: Vec<Edit>,
+    text: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Edit {
+    kind: EditKind,
+    name: Span,
+    value: Span,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EditKind {
+    Set,
+    Add,
+    Remove,
+}
+
+/// A header name or value that may not be written: it would end the line or the head
+/// (HTTP_SAFETY rule 18).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a header name must be a token, and a value may hold no control characters")]
+pub struct BadHeader;
+
+impl Edits {
+    /// The header shall have this value and no other.
+    ///
+    /// # Errors
+    /// [`BadHeader`]; nothing is changed then.
+    pub fn set(&mut self, name: &str, value: &[u8]) -> Result<(), BadHeader> {
+        self.note(EditKind::Set, name, value)
+    }
+
+    /// The header shall have this value too.
+    ///
+    /// # Errors
+    /// [`BadHeader`]; nothing is changed then.
+    pub fn add(&mut self, name: &str, value: &[u8]) -> Result<(), BadHeader> {
+        self.note(EditKind::Add, name, value)
+    }
+
+    /// The header shall not be there.
+    ///
+    /// # Errors
+    /// [`BadHeader`]; nothing is changed then.
+    pub fn remove(&mut self, name: &str) -> Result<(), BadHeader> {
+        self.note(EditKind::Remove, name, b"")
+    }
+
+    fn note(&mut self, kind: EditKind, name: &str, value: &[u8]) -> Result<(), BadHeader> {
+        if !is_token(name.as_bytes()) || !is_safe_value(value) {
+            return Err(BadHeader);
+        }
+        if kind != EditKind::Add {
+            let text = &self.text;
+            self.list.retain(|e| !e.name.of(text).eq_ignore_ascii_case(name.as_bytes()));
+        }
+        let name = self.store(name.as_bytes());
+        let value = self.store(value);
+        self.list.push(Edit { kind, name, value });
+        Ok(())
+    }
+
+    fn store(&mut self, text: &[u8]) -> Span {
+        let start = self.text.len();
+        self.text.extend_from_slice(text);
+        Span::from(start..self.text.len())
+    }
+
+    /// True when nothing was changed.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// True when the header as it arrived is not to be written.
+    pub(crate) fn replaces(&self, name: &[u8]) -> bool {
+        self.list
+            .iter()
+            .any(|e| e.kind != EditKind::Add && e.name.of(&self.text).eq_ignore_ascii_case(name))
+    }
+
+    /// The headers to be written beside those that arrived.
+    pub(crate) fn written(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.list
+            .iter()
+            .filter(|e| e.kind != EditKind::Remove)
+            .map(|e| (e.name.of(&self.text), e.value.of(&self.text)))
+    }
+
+    /// `Some` when the edits decide what the header is: `Some(None)` is "removed".
+    fn look_up(&self, name: &str) -> Option<Option<&[u8]>> {
+        let of_name = |e: &&Edit| e.name.of(&self.text).eq_ignore_ascii_case(name.as_bytes());
+        match self.list.iter().find(of_name)? {
+            e if e.kind == EditKind::Remove => {
+                let added = self.list.iter().filter(of_name).find(|e| e.kind == EditKind::Add);
+                Some(added.map(|e| e.value.of(&self.text)))
+            }
+            // What arrived comes before what was added.
+            e if e.kind == EditKind::Add => None,
+            e => Some(Some(e.value.of(&self.text))),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.list.clear();
+        self.text.clear();
+    }
+}
+
+/// An answer of the gateway's own, by a route or a filter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// Headers beside those that every answer has.
+    pub headers: Vec<(String, String)>,
+    /// What it says.
+    pub body: AnswerBody,
+}
+
+/// The body of an [`Answer`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum AnswerBody {
+    /// The house's JSON with this message: `{"code":…,"message":…,"data":null,"request_id":…}`.
+    Message(String),
+    /// These bytes as they are.
+    Bytes(Vec<u8>),
+    /// Nothing.
+    #[default]
+    Empty,
+}
+
+impl Answer {
+    /// An answer with the house's JSON body.
+    pub fn message(status: u16, message: impl Into<String>) -> Self {
+        Answer { status, headers: Vec::new(), body: AnswerBody::Message(message.into()) }
+    }
+
+    /// The same with one more header.
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(edits: &Edits) -> Vec<(&str, &str)> {
+        edits
+            .written()
+            .map(|(n, v)| (std::str::from_utf8(n).unwrap(), std::str::from_utf8(v).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn the_last_edit_of_a_name_counts() {
+        let mut edits = Edits::default();
+        edits.add("X-A", b"1").unwrap();
+        assert!(!edits.replaces(b"x-a"));
+        edits.set("x-a", b"2").unwrap();
+        edits.add("X-A", b"3").unwrap();
+        assert_eq!(written(&edits), [("x-a", "2"), ("X-A", "3")]);
+        assert!(edits.replaces(b"X-A"));
+        edits.remove("X-a").unwrap();
+        assert_eq!(written(&edits), []);
+        assert!(edits.replaces(b"x-A"));
+        assert_eq!(edits.look_up("x-a"), Some(None));
+    }
+
+    #[test]
+    fn nothing_that_ends_a_line_is_written() {
+        let mut edits = Edits::default();
+        for value in [&b"a\r\nX: y"[..], b"a\nb", b"a\0b", b"\x7f"] {
+            assert_eq!(edits.set("X-A", value), Err(BadHeader));
+        }
+        for name in ["", "a b", "a:", "a\r"] {
+            assert_eq!(edits.set(name, b"v"), Err(BadHeader));
+        }
+        assert!(edits.is_empty());
+    }
+}

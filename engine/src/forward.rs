@@ -1,0 +1,265 @@
+//! The heads as the other side shall see them, each written in one pass over the raw bytes.
+//!
+//! Hop-by-hop fields and what `Connection` lists stay behind (RFC 9110 §7.6.1, HTTP_SAFETY rule
+//! 14), the forwarding fields are replaced or continued (rule 16), framing fields are written
+//! from what was understood and never copied, and filters' edits come last.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+
+use crate::exchange::{Client, Exchange};
+use crate::http1::write;
+use crate::message::{FieldName, Version};
+use crate::relay::Framing;
+use crate::snapshot::{HostRule, Rules};
+
+/// What the head of a request needs to know beside the exchange.
+pub(crate) struct RequestHeadPlan<'a> {
+    /// The rules of the server section.
+    pub rules: &'a Rules,
+    /// What `Host` shall be.
+    pub host: &'a HostRule,
+    /// The endpoint as the file names it, for [`HostRule::Upstream`].
+    pub endpoint: &'a str,
+    /// How the body goes out.
+    pub framing: Framing,
+    /// True when the client said that its body is empty, which for some methods is news.
+    pub empty_length: bool,
+    /// True when the client asked for an upgrade that the route allows.
+    pub upgrade: bool,
+    /// The peer's address as text.
+    pub peer: &'a [u8],
+}
+
+/// Appends the head that the upstream shall see.
+pub(crate) fn write_request_head(out: &mut Vec<u8>, exchange: &Exchange, plan: &RequestHeadPlan) {
+    let request = &exchange.request;
+    let raw = request.raw();
+    put(out, &[request.method(), b" ", &request.target, b" HTTP/1.1\r\nHost: "]);
+    match plan.host {
+        HostRule::Keep => put(out, &[request.authority()]),
+        HostRule::Upstream => put(out, &[plan.endpoint.as_bytes()]),
+        HostRule::Name(name) => put(out, &[name.as_bytes()]),
+    }
+    put(out, &[b"\r\n"]);
+    for field in &request.head.fields {
+        let written_anew = match field.id {
+            FieldName::Host
+            | FieldName::ContentLength
+            | FieldName::XForwardedFor
+            | FieldName::XForwardedProto
+            | FieldName::XForwardedHost
+            | FieldName::XRealIp
+            | FieldName::Forwarded
+            | FieldName::Via
+            | FieldName::XRequestId => true,
+            _ => field.is_hop_by_hop(),
+        };
+        let name = field.name.of(raw);
+        if !written_anew && (request.edits.is_empty() || !request.edits.replaces(name)) {
+            put(out, &[name, b": ", field.value.of(raw), b"\r\n"]);
+        }
+    }
+    write_forwarding(out, exchange, plan);
+    if !exchange.request_id.is_empty() {
+        put(out, &[b"X-Request-ID: ", &exchange.request_id, b"\r\n"]);
+    }
+    write_framing(out, if plan.empty_length { Framing::Length(0) } else { plan.framing });
+    if plan.upgrade {
+        out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
+    }
+    for (name, value) in request.edits.written() {
+        put(out, &[name, b": ", value, b"\r\n"]);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends X-Forwarded-For, -Proto, -Host, X-Real-IP, Forwarded (RFC 7239) and Via (RFC 9110
+/// §7.6.3). A trusted proxy's values are continued, anybody else's dropped.
+fn write_forwarding(out: &mut Vec<u8>, exchange: &Exchange, plan: &RequestHeadPlan) {
+    let (request, client) = (&exchange.request, exchange.client);
+    let authority = request.authority();
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    continue_list(out, exchange, FieldName::XForwardedFor, client.through_trusted_proxy);
+    put(out, &[plan.peer, b"\r\nX-Real-IP: "]);
+    if client.through_trusted_proxy {
+        write_address(out, client.address);
+    } else {
+        out.extend_from_slice(plan.peer);
+    }
+    let trusted = |name, ours| {
+        let theirs = request.field(name).filter(|_| client.through_trusted_proxy);
+        theirs.unwrap_or(ours)
+    };
+    let proto = trusted(FieldName::XForwardedProto, b"http");
+    let host = trusted(FieldName::XForwardedHost, authority);
+    put(out, &[b"\r\nX-Forwarded-Proto: ", proto, b"\r\nX-Forwarded-Host: ", host]);
+    out.extend_from_slice(b"\r\nForwarded: ");
+    continue_list(out, exchange, FieldName::Forwarded, client.through_trusted_proxy);
+    match client.peer.ip() {
+        IpAddr::V4(_) => put(out, &[b"for=", plan.peer]),
+        IpAddr::V6(_) => put(out, &[b"for=\"[", plan.peer, b"]\""]),
+    }
+    if !authority.is_empty() {
+        put(out, &[b";host=\"", authority, b"\""]);
+    }
+    out.extend_from_slice(b";proto=http\r\n");
+    if !plan.rules.via.is_empty() {
+        out.extend_from_slice(b"Via: ");
+        continue_list(out, exchange, FieldName::Via, true);
+        let version: &[u8] = match request.head.version {
+            Version::Http10 => b"1.0 ",
+            Version::Http11 => b"1.1 ",
+        };
+        put(out, &[version, plan.rules.via.as_bytes(), b"\r\n"]);
+    }
+}
+
+/// Appends the values of a list field that arrived, each followed by a comma.
+fn continue_list(out: &mut Vec<u8>, exchange: &Exchange, name: FieldName, wanted: bool) {
+    let raw = exchange.request.raw();
+    for field in exchange.request.head.fields.iter().filter(|f| wanted && f.id == name) {
+        if !field.value.is_empty() {
+            put(out, &[field.value.of(raw), b", "]);
+        }
+    }
+}
+
+/// Appends the head of an upstream's response as the client shall see it.
+pub(crate) fn write_response_head(
+    out: &mut Vec<u8>,
+    exchange: &Exchange,
+    rules: &Rules,
+    framing: Framing,
+    persistence: Persistence,
+    date: &[u8],
+) {
+    let response = &exchange.response;
+    let (head, raw, edits) = (&response.head, response.raw(), &response.edits);
+    write::status_line(out, head.status, Some(head.reason.of(raw)));
+    let mut dated = false;
+    for field in &head.fields {
+        let skipped = match field.id {
+            FieldName::ContentLength => true,
+            FieldName::Server => !rules.server_header.is_empty(),
+            FieldName::Date => {
+                dated = true;
+                false
+            }
+            _ => field.is_hop_by_hop(),
+        };
+        let name = field.name.of(raw);
+        if !skipped && (edits.is_empty() || !edits.replaces(name)) {
+            put(out, &[name, b": ", field.value.of(raw), b"\r\n"]);
+        }
+    }
+    if !dated {
+        put(out, &[b"Date: ", date, b"\r\n"]);
+    }
+    write_end(out, exchange, rules, framing, persistence);
+}
+
+/// Appends the end of a response head: what is the same for an upstream's and our own.
+pub(crate) fn write_end(
+    out: &mut Vec<u8>,
+    exchange: &Exchange,
+    rules: &Rules,
+    framing: Framing,
+    persistence: Persistence,
+) {
+    if !rules.server_header.is_empty() {
+        put(out, &[b"Server: ", rules.server_header.as_bytes(), b"\r\n"]);
+    }
+    write_framing(out, framing);
+    out.extend_from_slice(match persistence {
+        Persistence::Silent => b"",
+        Persistence::Close => b"Connection: close\r\n".as_slice(),
+        Persistence::KeepAlive => b"Connection: keep-alive\r\n",
+        Persistence::Upgrade => b"Connection: Upgrade\r\nUpgrade: websocket\r\n",
+    });
+    for (name, value) in exchange.response.edits.written() {
+        put(out, &[name, b": ", value, b"\r\n"]);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends an interim (1xx) head: its end-to-end fields and nothing of ours.
+pub(crate) fn write_interim_head(out: &mut Vec<u8>, exchange: &Exchange) {
+    let (head, raw) = (&exchange.response.head, exchange.response.raw());
+    write::status_line(out, head.status, Some(head.reason.of(raw)));
+    for field in head.fields.iter().filter(|f| !f.is_hop_by_hop()) {
+        if field.id != FieldName::ContentLength {
+            put(out, &[field.name.of(raw), b": ", field.value.of(raw), b"\r\n"]);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What the client is told about the connection's future.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Persistence {
+    /// It stays open, as HTTP/1.1 has it without a word.
+    Silent,
+    /// It closes after this response.
+    Close,
+    /// It stays open, which an HTTP/1.0 client must be told.
+    KeepAlive,
+    /// It becomes a tunnel.
+    Upgrade,
+}
+
+fn write_framing(out: &mut Vec<u8>, framing: Framing) {
+    match framing {
+        Framing::None | Framing::UntilClose => {}
+        Framing::Length(n) => {
+            out.extend_from_slice(b"Content-Length: ");
+            write::decimal(out, n);
+            out.extend_from_slice(b"\r\n");
+        }
+        Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    }
+}
+
+/// Who the client is: the peer, or what trusted proxies say, from the right (HTTP_SAFETY rule
+/// 16): the first address that is no trusted proxy, or the leftmost readable one.
+pub(crate) fn find_client(exchange: &mut Exchange, rules: &Rules) {
+    let peer = exchange.client.peer;
+    let trusted = |ip: IpAddr| rules.trusted_proxies.iter().any(|net| net.contains(ip));
+    if rules.trusted_proxies.is_empty() || !trusted(peer.ip()) {
+        return;
+    }
+    let mut address = peer.ip();
+    let request = &exchange.request;
+    let fields = request.head.fields.iter().rev().filter(|f| f.id == FieldName::XForwardedFor);
+    'walk: for field in fields {
+        for item in field.value.of(request.raw()).rsplit(|&b| b == b',') {
+            let text = std::str::from_utf8(item.trim_ascii()).unwrap_or_default();
+            let Ok(ip) = text.parse::<IpAddr>() else { break 'walk };
+            address = ip;
+            if !trusted(ip) {
+                break 'walk;
+            }
+        }
+    }
+    exchange.client = Client { peer, address, through_trusted_proxy: true };
+}
+
+/// Appends an address as text.
+pub(crate) fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+    // Writing into a vector cannot fail.
+    let _ = match address {
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => write!(out, "{v4}"),
+            None => write!(out, "{v6}"),
+        },
+        IpAddr::V4(v4) => write!(out, "{v4}"),
+    };
+}
+
+#[inline]
+fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    out.reserve(parts.iter().map(|p| p.len()).sum());
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}

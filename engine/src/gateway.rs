@@ -1,0 +1,206 @@
+//! Start to stop: listeners bound, workers on their cores, signals, drain.
+
+use std::io;
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
+
+use ringway_config::{Count, Driver};
+
+use crate::accept;
+use crate::control::{self, Control, Event};
+use crate::cores;
+use crate::limits::MAILBOX;
+use crate::metrics::Shard;
+use crate::shared::{Mailbox, Shared, SharedBudget, SharedCounts};
+use crate::snapshot::{Snapshot, bound};
+use crate::worker::{self, Colleague, Common, Start};
+
+/// Why a gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}{}", listen_help(.error))]
+    Listen {
+        /// The address of `server.listen`.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The driver that the file asks for is not to be had.
+    #[error(
+        "workers.driver is io_uring, but {0}; `ringway doctor` tells what forbids it, and \
+         `driver: auto` falls back to epoll"
+    )]
+    Driver(String),
+    /// `workers.cores` names a core that this process may not use.
+    #[error("workers.cores names core {core}, but this process may use only {allowed:?}")]
+    Core {
+        /// The core that was named.
+        core: usize,
+        /// Those there are.
+        allowed: Vec<usize>,
+    },
+    /// A thread, a socket pair or the like cannot be had.
+    #[error("cannot start: {0}")]
+    Resources(#[from] io::Error),
+}
+
+fn listen_help(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            " (another program has this port: stop it, or change `server.port` or `server.listen`)"
+        }
+        io::ErrorKind::PermissionDenied => {
+            " (ports below 1024 need the capability CAP_NET_BIND_SERVICE)"
+        }
+        io::ErrorKind::AddrNotAvailable => " (no interface of this machine has this address)",
+        _ => "",
+    }
+}
+
+/// A gateway at work.
+pub struct Running {
+    /// Where it listens, ports chosen.
+    pub addresses: Vec<SocketAddr>,
+    control: Control,
+    workers: Vec<JoinHandle<io::Result<()>>>,
+}
+
+/// Starts a gateway, serves until SIGTERM or SIGINT, drains, and returns.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run(snapshot: Snapshot) -> Result<(), StartError> {
+    let running = start(snapshot)?;
+    running.stop_on_signals()?;
+    running.wait();
+    Ok(())
+}
+
+/// Starts a gateway and returns once it listens.
+///
+/// # Errors
+/// When it cannot.
+pub fn start(snapshot: Snapshot) -> Result<Running, StartError> {
+    let settings = &snapshot.workers;
+    let io_uring = choose_driver(settings.driver)?;
+    let cores = choose_cores(settings)?;
+    let count = cores.len();
+    let mut by_worker: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
+    let mut addresses = Vec::new();
+    for &address in &snapshot.server.listen {
+        let bound =
+            accept::bind(address, count).map_err(|error| StartError::Listen { address, error })?;
+        addresses.push(bound[0].local_addr()?);
+        bound.into_iter().zip(&mut by_worker).for_each(|(socket, own)| own.push(socket));
+    }
+    let mut inboxes = Vec::new();
+    let mut colleagues = Vec::new();
+    for _ in 0..count {
+        let (mailbox, inbox, ear) = Mailbox::new(MAILBOX)?;
+        inboxes.push((inbox, ear));
+        let promised = SharedBudget::new(u64::MAX);
+        colleagues.push(Colleague { mailbox, shard: Shared::new(Shard::default()), promised });
+    }
+    let server = &snapshot.server;
+    let common = Shared::new(Common {
+        connections: SharedBudget::new(server.max_connections),
+        by_client: SharedCounts::default(),
+        max_by_client: bound(server.max_connections_per_client),
+        accept: server.accept,
+        colleagues,
+    });
+    let drain_timeout = server.drain_timeout.0;
+    let pin = settings.pin;
+    let snapshot = Shared::new(snapshot);
+    let resolved = Shared::new(control::resolve::all(&snapshot));
+    let mut workers = Vec::new();
+    let parts = cores.into_iter().zip(by_worker).zip(inboxes).enumerate();
+    for (id, ((core, listeners), (inbox, ear))) in parts {
+        let start = Start {
+            id,
+            io_uring,
+            core: core.filter(|_| pin),
+            common: common.clone(),
+            snapshot: snapshot.clone(),
+            addresses: resolved.clone(),
+            listeners,
+            inbox,
+            ear,
+        };
+        let thread = std::thread::Builder::new().name(format!("ringway-{id}"));
+        workers.push(thread.spawn(move || worker::run(start))?);
+    }
+    let control = Control::start(snapshot, common, resolved, drain_timeout)?;
+    for address in &addresses {
+        let driver = if io_uring { "io_uring" } else { "epoll" };
+        tracing::info!(%address, driver, workers = count, "listening");
+    }
+    Ok(Running { addresses, control, workers })
+}
+
+impl Running {
+    /// Stops gracefully on SIGTERM and SIGINT; the second signal ends the process at once.
+    ///
+    /// # Errors
+    /// When signals cannot be handled.
+    pub fn stop_on_signals(&self) -> io::Result<()> {
+        control::signals::listen(self.control.events())
+    }
+
+    /// Begins to stop: no more connections, what is open is finished within `drain_timeout`.
+    pub fn stop(&self) {
+        let _ = self.control.events().send(Event::Stop);
+    }
+
+    /// Waits until every worker has stopped.
+    pub fn wait(self) {
+        for (id, worker) in self.workers.into_iter().enumerate() {
+            match worker.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(worker = id, %error, "the worker could not run"),
+                Err(_) => tracing::error!(worker = id, "the worker was lost to a panic"),
+            }
+        }
+        let _ = self.control.events().send(Event::Stopped);
+        self.control.wait();
+    }
+}
+
+fn choose_driver(asked: Driver) -> Result<bool, StartError> {
+    if asked == Driver::Epoll {
+        return Ok(false);
+    }
+    match (cores::probe_io_uring(), asked) {
+        (Ok(()), _) => Ok(true),
+        (Err(why), Driver::IoUring) => Err(StartError::Driver(why)),
+        (Err(why), _) => {
+            tracing::warn!(
+                driver = "epoll",
+                "SLOWER THAN IT COULD BE: falling back to epoll, because {why}; `ringway doctor` \
+                 tells what to change"
+            );
+            Ok(false)
+        }
+    }
+}
+
+/// A core for each worker; `None` where there are more workers than cores to pin them to.
+fn choose_cores(settings: &ringway_config::Workers) -> Result<Vec<Option<usize>>, StartError> {
+    let allowed = cores::allowed();
+    let usable = match &settings.cores {
+        None => allowed,
+        Some(asked) => {
+            if let Some(&core) = asked.0.iter().find(|core| !allowed.contains(core)) {
+                return Err(StartError::Core { core, allowed });
+            }
+            asked.0.clone()
+        }
+    };
+    let count = match settings.count {
+        Count::Exactly(n) => n,
+        Count::Auto if settings.cores.is_some() => usable.len(),
+        Count::Auto => cores::auto_count(),
+    };
+    Ok((0..count).map(|at| usable.get(at).copied()).collect())
+}

@@ -1,0 +1,242 @@
+//! A stream of bytes with deadlines: what connections and upstreams read from and write to.
+//!
+//! The rest of the engine knows [`Stream`], [`Reader`] and [`Writer`], not the runtime; a TLS
+//! session will stand here beside the bare socket.
+
+use std::io;
+use std::mem::ManuallyDrop;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
+use monoio::net::TcpStream;
+
+use crate::buffer::Buffer;
+use crate::clock::{self, Deadlines, Watch};
+
+/// A connected socket and its place on the core's list of deadlines.
+pub(crate) struct Stream {
+    watch: Watch,
+    read: ManuallyDrop<OwnedReadHalf<TcpStream>>,
+    write: ManuallyDrop<OwnedWriteHalf<TcpStream>>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.watch.retire();
+        // SAFETY: each half is taken exactly once, here, and `self` is not used afterwards.
+        let (read, write) =
+            unsafe { (ManuallyDrop::take(&mut self.read), ManuallyDrop::take(&mut self.write)) };
+        // A write half that is dropped by itself ends the sending direction in an orderly way,
+        // which must not come before a close that is meant as a reset.
+        drop(read.reunite(write));
+    }
+}
+
+/// The receiving direction of a [`Stream`].
+pub(crate) struct Reader<'a> {
+    half: &'a mut OwnedReadHalf<TcpStream>,
+    watch: &'a Watch,
+}
+
+/// The sending direction of a [`Stream`].
+pub(crate) struct Writer<'a> {
+    half: &'a mut OwnedWriteHalf<TcpStream>,
+    watch: &'a Watch,
+}
+
+impl Stream {
+    /// Takes an accepted or connected socket in.
+    pub(crate) fn new(tcp: TcpStream, deadlines: &Rc<Deadlines>) -> Self {
+        // Heads and small bodies go out in one send each; waiting to fill a segment only delays.
+        let _ = tcp.set_nodelay(true);
+        let watch = deadlines.watch(tcp.as_raw_fd());
+        let (read, write) = tcp.into_split();
+        Stream { watch, read: ManuallyDrop::new(read), write: ManuallyDrop::new(write) }
+    }
+
+    /// Connects to `address`.
+    ///
+    /// # Errors
+    /// The system's error, or `TimedOut` when `time` was not enough.
+    pub(crate) async fn connect(
+        address: SocketAddr,
+        time: Duration,
+        deadlines: &Rc<Deadlines>,
+    ) -> io::Result<Self> {
+        match clock::within(time, TcpStream::connect_addr(address)).await {
+            Some(connected) => Ok(Stream::new(connected?, deadlines)),
+            None => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Both directions, each for one operation at a time.
+    pub(crate) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
+        let watch = &self.watch;
+        (Reader { half: &mut self.read, watch }, Writer { half: &mut self.write, watch })
+    }
+
+    /// The receiving direction alone.
+    pub(crate) fn reader(&mut self) -> Reader<'_> {
+        self.split().0
+    }
+
+    /// The sending direction alone.
+    pub(crate) fn writer(&mut self) -> Writer<'_> {
+        self.split().1
+    }
+
+    /// The stream's deadlines.
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// True when an idle connection is still open and nobody has sent anything on it.
+    ///
+    /// Bytes that nobody asked for would be taken for the next answer, so a connection that has
+    /// some is as useless as a closed one (HTTP_SAFETY rule 13). One system call.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.watch.is_quiet()
+    }
+}
+
+impl Reader<'_> {
+    /// Reads what comes next into the spare part of `buffer`; 0 is the end of the stream.
+    /// Waits until the deadline set with [`Reader::within`], or for ever.
+    ///
+    /// # Errors
+    /// The system's error, or `TimedOut` past the deadline.
+    pub(crate) async fn read(&mut self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
+        debug_assert!(buffer.spare() > 0, "a read into nothing looks like the end");
+        let (result, buffer) = self.half.read(buffer).await;
+        let result = match result {
+            Ok(0) | Err(_) if self.watch.read_expired() => Err(io::ErrorKind::TimedOut.into()),
+            other => other,
+        };
+        (result, buffer)
+    }
+
+    /// Sets the deadline of this and the following reads.
+    pub(crate) fn within(&self, time: Duration) {
+        self.watch.read_within(time);
+    }
+
+    /// Takes the deadline away.
+    pub(crate) fn any_time(&self) {
+        self.watch.read_any_time();
+    }
+
+    /// Ends both directions of the stream at once; operations under way complete.
+    pub(crate) fn abort(&self) {
+        self.watch.abort();
+    }
+}
+
+impl Writer<'_> {
+    /// Writes all that waits in `buffer`; the peer must take something every `stall`.
+    ///
+    /// # Errors
+    /// The system's error, or `TimedOut` when the peer stalled.
+    pub(crate) async fn write_all(
+        &mut self,
+        mut buffer: Buffer,
+        stall: Duration,
+    ) -> (io::Result<()>, Buffer) {
+        while !buffer.is_empty() {
+            self.watch.write_within(stall);
+            let (result, back) = self.half.write(buffer).await;
+            buffer = back;
+            match result {
+                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
+                Ok(n) => buffer.advance(n),
+                Err(_) if self.watch.write_expired() => {
+                    return (Err(io::ErrorKind::TimedOut.into()), buffer);
+                }
+                Err(e) => return (Err(e), buffer),
+            }
+        }
+        self.watch.write_any_time();
+        (Ok(()), buffer)
+    }
+
+    /// Sets the deadline of the reads of the same stream's other direction.
+    pub(crate) fn other_direction_within(&self, time: Duration) {
+        self.watch.read_within(time);
+    }
+
+    /// Says that no more will be sent, and leaves the receiving direction open.
+    pub(crate) fn end(&self) {
+        self.watch.end_sending();
+    }
+
+    /// Makes the close that follows a reset, for a message that must not look complete.
+    pub(crate) fn reset_on_close(&self) {
+        self.watch.reset_on_close();
+    }
+
+    /// Ends both directions of the stream at once; operations under way complete.
+    pub(crate) fn abort(&self) {
+        self.watch.abort();
+    }
+}
+
+/// Runs `side` along with `main` and returns when `main` is done, with what `side` came to if it
+/// was done by then. `side` goes on where it stopped when it is passed again.
+pub(crate) async fn alongside<S: Future, M: Future>(
+    mut side: Pin<&mut Side<S>>,
+    main: M,
+) -> M::Output {
+    let mut main = std::pin::pin!(main);
+    std::future::poll_fn(|context| {
+        side.as_mut().poll_side(context);
+        main.as_mut().poll(context)
+    })
+    .await
+}
+
+/// A future that may be polled past its end, and keeps its result.
+#[derive(Debug)]
+pub(crate) enum Side<S: Future> {
+    /// Still at work.
+    Busy(S),
+    /// Done, with its result.
+    Done(S::Output),
+}
+
+impl<S: Future> Side<S> {
+    /// A future that has not begun.
+    pub(crate) fn new(future: S) -> Self {
+        Side::Busy(future)
+    }
+
+    /// Waits until it is done.
+    pub(crate) async fn finish(mut side: Pin<&mut Self>) {
+        std::future::poll_fn(|context| {
+            side.as_mut().poll_side(context);
+            if side.is_busy() { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+    }
+
+    fn poll_side(self: Pin<&mut Self>, context: &mut Context<'_>) {
+        // SAFETY: `Busy`'s future is pinned by `self` and never moved: it is polled in place, and
+        // `Done` overwrites it only after dropping it in place, which assignment does.
+        let this = unsafe { self.get_unchecked_mut() };
+        if let Side::Busy(future) = this {
+            // SAFETY: see above; the future stays where it is.
+            let future = unsafe { Pin::new_unchecked(future) };
+            if let Poll::Ready(output) = future.poll(context) {
+                *this = Side::Done(output);
+            }
+        }
+    }
+
+    /// True while it is at work.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self, Side::Busy(_))
+    }
+}

@@ -1,0 +1,75 @@
+//! Every number of the engine that a user cannot set: its name, its unit, its reason.
+//!
+//! What a user can set is in the file (`config/REFERENCE.md`); what belongs to the syntax of
+//! HTTP/1.1 is beside its code in `http1/`.
+
+use std::time::Duration;
+
+/// Bytes. What a connection holds while it waits for its next request. Most heads fit, so most
+/// requests need one read; a longer one moves to a [`USUAL_BUFFER`]. With the rest of an idle
+/// connection it stays under 2 KiB.
+pub const IDLE_READ: usize = 1024;
+
+/// Bytes. A head with its neighbourhood: one read, one send.
+pub const USUAL_BUFFER: usize = 16 * 1024;
+
+/// Bytes. Enough that a long body costs few operations, small enough to stay in the L2 cache.
+pub const LARGE_BUFFER: usize = 64 * 1024;
+
+/// Buffers of each size that a core keeps in stock; more are freed.
+pub const POOLED_BUFFERS: usize = 256;
+
+/// Rooms (futures that serve an exchange) that a core keeps in stock.
+pub const POOLED_ROOMS: usize = 256;
+
+/// How often deadlines are swept, so how late one may be noticed.
+pub const SWEEP_EVERY: Duration = Duration::from_millis(100);
+
+/// Messages that wait for a worker: snapshots, endpoint lists, handed-over sockets.
+pub const MAILBOX: usize = 1024;
+
+/// Connections that wait in the kernel to be accepted; `net.core.somaxconn` caps it.
+pub const BACKLOG: i32 = 4096;
+
+/// Interim (1xx) answers passed on for one request before the upstream counts as broken
+/// (RFC 9110 §15.2 names no bound; an endless stream of them would hold the exchange open).
+pub const INTERIM_ANSWERS: u32 = 16;
+
+/// Bytes of an unread request body that are read and dropped to keep a connection, rather than
+/// closed: closing early can cost the client the answer (RFC 9112 §9.6).
+pub const DRAIN_BODY: u64 = 64 * 1024;
+
+/// How long closing waits for the client to take the last bytes (lingering close, RFC 9112 §9.6).
+pub const LINGER: Duration = Duration::from_secs(2);
+
+/// First pause after an endpoint refused a connection; it doubles with each refusal.
+pub const ENDPOINT_PAUSE_FIRST: Duration = Duration::from_millis(200);
+
+/// Longest pause of an endpoint that keeps refusing.
+pub const ENDPOINT_PAUSE_MOST: Duration = Duration::from_secs(30);
+
+/// Attempts of one exchange, whatever the filters ask for: a bound on the one loop.
+pub const ATTEMPTS: usize = 32;
+
+/// Grace before a slow body is measured against `min_body_rate`: TCP starts slowly.
+pub const BODY_RATE_GRACE: Duration = Duration::from_secs(5);
+
+/// A worker hands a fresh connection over when it has more than this many above the least
+/// loaded one, and an eighth more: below that, moving costs more than it evens out.
+pub const HANDOVER_SLACK: u64 = 2;
+
+/// Completion queue entries a ring; several a connection at the limit of 16 Ki connections.
+pub const COMPLETIONS: u32 = 16 * 1024;
+
+/// Submission queue entries a ring: what one loop turn may queue before it must submit early.
+pub const SUBMISSIONS: u32 = 2048;
+
+/// Bytes of a client's own X-Request-ID that are kept; a longer one is replaced.
+pub const REQUEST_ID: usize = 128;
+
+/// Idle upstream connections looked at in one sweep of one endpoint.
+pub const SWEPT_CONNECTIONS: usize = 128;
+
+const _: () = assert!(IDLE_READ < USUAL_BUFFER && USUAL_BUFFER < LARGE_BUFFER);
+const _: () = assert!(COMPLETIONS >= SUBMISSIONS);
+const _: () = assert!(ENDPOINT_PAUSE_FIRST.as_millis() < ENDPOINT_PAUSE_MOST.as_millis());

@@ -1,0 +1,349 @@
+//! Bodies on their way, in both directions, with backpressure: a piece is read only after the
+//! one before it was taken, so memory does not grow with the body.
+//!
+//! What comes in is understood ([`Incoming`]) and framed anew for the other side ([`Framing`]):
+//! lengths are counted, chunks are decoded and written again. Nothing of the sender's framing
+//! passes through.
+
+use std::cell::Cell;
+use std::io;
+use std::time::Duration;
+
+use crate::buffer::{Buffer, Buffers};
+use crate::clock;
+use crate::http1::chunked::{self, Decoder, Event};
+use crate::http1::{Body, ChunkError};
+use crate::io::{Reader, Writer};
+use crate::limits::{BODY_RATE_GRACE, USUAL_BUFFER};
+
+/// How a body goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// There is none, and no length is written.
+    None,
+    /// Of this length.
+    Length(u64),
+    /// In chunks.
+    Chunked,
+    /// Until the connection closes.
+    UntilClose,
+}
+
+/// A body that comes in, as far as it has come.
+pub(crate) struct Incoming {
+    state: State,
+    received: u64,
+}
+
+enum State {
+    Length(u64),
+    Chunked(Decoder),
+    UntilClose,
+    Done,
+}
+
+/// Why a body did not come or go whole.
+#[derive(Debug)]
+pub(crate) enum RelayError {
+    /// The sender's connection broke, or ended too early.
+    Read(io::Error),
+    /// The sender's chunked coding is broken.
+    Coding(ChunkError),
+    /// There is more of it than allowed.
+    TooLarge,
+    /// The receiver's connection broke.
+    Write(io::Error),
+}
+
+/// The bounds of one direction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Longest silence of the sender.
+    pub read: Duration,
+    /// Longest refusal of the receiver to take anything.
+    pub write: Duration,
+    /// Bytes of payload, at most.
+    pub max: u64,
+    /// Bytes a second, at least, on average; 0 for any.
+    pub min_rate: u64,
+}
+
+impl Incoming {
+    /// A body of which nothing has come yet.
+    pub(crate) fn new(body: Body) -> Self {
+        let state = match body {
+            Body::Empty | Body::Length(0) => State::Done,
+            Body::Length(n) => State::Length(n),
+            Body::Chunked => State::Chunked(Decoder::default()),
+            Body::UntilClose => State::UntilClose,
+        };
+        Incoming { state, received: 0 }
+    }
+
+    /// True when all of it has come.
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// Bytes of payload so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// How many bytes are yet to come, where that is known.
+    pub(crate) fn remaining(&self) -> Option<u64> {
+        match self.state {
+            State::Length(n) => Some(n),
+            State::Done => Some(0),
+            State::Chunked(_) | State::UntilClose => None,
+        }
+    }
+
+    /// Takes what `input` has of the body and appends it to `out`, framed as `framing`. Returns
+    /// how many bytes of `input` belonged to the body.
+    pub(crate) fn take(
+        &mut self,
+        input: &[u8],
+        framing: Framing,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, ChunkError> {
+        let mut used = 0;
+        match &mut self.state {
+            State::Done => {}
+            State::UntilClose => {
+                used = input.len();
+                put(out, framing, input);
+                self.received += used as u64;
+            }
+            State::Length(left) => {
+                used = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
+                put(out, framing, &input[..used]);
+                self.received += used as u64;
+                *left -= used as u64;
+                if *left == 0 {
+                    self.finish(framing, out, &[]);
+                }
+            }
+            State::Chunked(decoder) => loop {
+                let (n, event) = decoder.decode(&input[used..])?;
+                let piece = &input[used..used + n];
+                used += n;
+                match event {
+                    Event::Data(range) => {
+                        self.received += range.len() as u64;
+                        put(out, framing, &piece[range]);
+                    }
+                    Event::More => break,
+                    Event::End => {
+                        if framing == Framing::Chunked {
+                            chunked::write_last(out, decoder.trailers());
+                        }
+                        self.state = State::Done;
+                        break;
+                    }
+                }
+            },
+        }
+        Ok(used)
+    }
+
+    /// The sender's connection ended: the end of a body without length, too early for any other.
+    pub(crate) fn end(&mut self, framing: Framing, out: &mut Vec<u8>) -> Result<(), RelayError> {
+        match self.state {
+            State::Done => Ok(()),
+            State::UntilClose => {
+                self.finish(framing, out, &[]);
+                Ok(())
+            }
+            State::Length(_) | State::Chunked(_) => {
+                Err(RelayError::Read(io::ErrorKind::UnexpectedEof.into()))
+            }
+        }
+    }
+
+    fn finish(&mut self, framing: Framing, out: &mut Vec<u8>, trailers: &[u8]) {
+        self.state = State::Done;
+        if framing == Framing::Chunked {
+            chunked::write_last(out, trailers);
+        }
+    }
+
+    /// True when what `input` holds can go out as it is, without a copy.
+    fn passes_through(&self, framing: Framing, input: usize) -> bool {
+        match self.state {
+            State::Length(left) => framing != Framing::Chunked && left >= input as u64,
+            State::UntilClose => framing != Framing::Chunked,
+            State::Chunked(_) | State::Done => false,
+        }
+    }
+
+    /// Counts `n` bytes that went through without a copy.
+    fn passed(&mut self, n: usize) {
+        self.received += n as u64;
+        if let State::Length(left) = &mut self.state {
+            *left -= n as u64;
+            if *left == 0 {
+                self.state = State::Done;
+            }
+        }
+    }
+}
+
+fn put(out: &mut Vec<u8>, framing: Framing, data: &[u8]) {
+    match framing {
+        Framing::Chunked => chunked::write_chunk(out, data),
+        Framing::None | Framing::Length(_) | Framing::UntilClose => out.extend_from_slice(data),
+    }
+}
+
+/// Relays the rest of a body. `input` holds what has been read already and not been taken; what
+/// is left in it afterwards did not belong to the body. `sent` counts what the receiver took.
+pub(crate) async fn relay(
+    reader: &mut Reader<'_>,
+    input: &mut Buffer,
+    incoming: &mut Incoming,
+    writer: &mut Writer<'_>,
+    framing: Framing,
+    bounds: &Bounds,
+    buffers: &Buffers,
+    sent: &Cell<u64>,
+) -> Result<(), RelayError> {
+    let mut out = Buffer::default();
+    let result = async {
+        let started = clock::now();
+        while !incoming.is_done() {
+            if input.is_empty() {
+                read_more(reader, input, incoming, bounds, buffers, started).await?;
+            }
+            if input.is_empty() {
+                incoming.end(framing, out.tail())?;
+            } else if incoming.passes_through(framing, input.len()) {
+                let n = input.len();
+                incoming.passed(n);
+                check_size(incoming, bounds)?;
+                write(writer, input, bounds).await?;
+                input.clear();
+                sent.set(sent.get() + n as u64);
+                continue;
+            } else {
+                if out.capacity() == 0 {
+                    out = buffers.large();
+                }
+                let used = incoming.take(input.filled(), framing, out.tail());
+                input.consume(used.map_err(RelayError::Coding)?);
+                check_size(incoming, bounds)?;
+            }
+            let n = out.len();
+            write(writer, &mut out, bounds).await?;
+            out.clear();
+            sent.set(sent.get() + n as u64);
+        }
+        Ok(())
+    }
+    .await;
+    buffers.give(out);
+    result
+}
+
+fn check_size(incoming: &Incoming, bounds: &Bounds) -> Result<(), RelayError> {
+    if incoming.received() > bounds.max { Err(RelayError::TooLarge) } else { Ok(()) }
+}
+
+/// Reads once into the empty `input`, which grows to a large buffer while much is to come.
+/// Leaves it empty at the end of the stream.
+async fn read_more(
+    reader: &mut Reader<'_>,
+    input: &mut Buffer,
+    incoming: &Incoming,
+    bounds: &Bounds,
+    buffers: &Buffers,
+    started: std::time::Instant,
+) -> Result<(), RelayError> {
+    let long = incoming.remaining().is_none_or(|n| n > USUAL_BUFFER as u64);
+    if input.capacity() < if long { crate::limits::LARGE_BUFFER } else { USUAL_BUFFER } {
+        let wider = if long { buffers.large() } else { buffers.usual() };
+        buffers.give(std::mem::replace(input, wider));
+    }
+    reader.within(time_to_read(incoming, bounds, started));
+    let (result, buffer) = reader.read(std::mem::take(input)).await;
+    *input = buffer;
+    result.map_err(RelayError::Read)?;
+    Ok(())
+}
+
+/// The longest silence allowed now: never longer than until the average falls below the minimum.
+fn time_to_read(incoming: &Incoming, bounds: &Bounds, started: std::time::Instant) -> Duration {
+    if bounds.min_rate == 0 {
+        return bounds.read;
+    }
+    let earned = Duration::from_secs_f64((incoming.received() + 1) as f64 / bounds.min_rate as f64);
+    let spent = clock::now().saturating_duration_since(started);
+    (BODY_RATE_GRACE + earned).saturating_sub(spent).min(bounds.read)
+}
+
+async fn write(
+    writer: &mut Writer<'_>,
+    buffer: &mut Buffer,
+    bounds: &Bounds,
+) -> Result<(), RelayError> {
+    let (result, back) = writer.write_all(std::mem::take(buffer), bounds.write).await;
+    *buffer = back;
+    result.map_err(RelayError::Write)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take_all(body: Body, framing: Framing, pieces: &[&[u8]]) -> (Vec<u8>, usize, bool) {
+        let mut incoming = Incoming::new(body);
+        let (mut out, mut used) = (Vec::new(), 0);
+        for piece in pieces {
+            used += incoming.take(piece, framing, &mut out).unwrap();
+        }
+        (out, used, incoming.is_done())
+    }
+
+    #[test]
+    fn a_length_is_counted_and_no_more_is_taken() {
+        let (out, used, done) =
+            take_all(Body::Length(5), Framing::Length(5), &[b"he", b"llo GET /"]);
+        assert_eq!((out.as_slice(), used, done), (&b"hello"[..], 5, true));
+    }
+
+    #[test]
+    fn chunks_are_written_anew() {
+        let pieces: &[&[u8]] = &[b"3;ext=1\r\nabc\r", b"\n2\r\nde\r\n0\r\n\r\nnext"];
+        let (out, used, done) = take_all(Body::Chunked, Framing::Chunked, pieces);
+        assert_eq!(out, b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
+        assert_eq!((used, done), (pieces.concat().len() - 4, true));
+        let (out, ..) = take_all(Body::Chunked, Framing::UntilClose, pieces);
+        assert_eq!(out, b"abcde", "an HTTP/1.0 client gets the bytes alone");
+    }
+
+    #[test]
+    fn a_body_without_length_ends_with_the_connection() {
+        let mut incoming = Incoming::new(Body::UntilClose);
+        let mut out = Vec::new();
+        incoming.take(b"abc", Framing::Chunked, &mut out).unwrap();
+        incoming.end(Framing::Chunked, &mut out).unwrap();
+        assert_eq!(out, b"3\r\nabc\r\n0\r\n\r\n");
+        assert!(Incoming::new(Body::Length(1)).end(Framing::None, &mut out).is_err());
+    }
+
+    #[test]
+    fn a_slow_body_has_less_time_for_each_read() {
+        let mut incoming = Incoming::new(Body::Length(1000));
+        let bounds = Bounds {
+            read: Duration::from_secs(30),
+            write: Duration::from_secs(30),
+            max: u64::MAX,
+            min_rate: 100,
+        };
+        let start = clock::now();
+        let first = time_to_read(&incoming, &bounds, start);
+        assert!(first <= BODY_RATE_GRACE + Duration::from_millis(10));
+        incoming.passed(500);
+        assert!(time_to_read(&incoming, &bounds, start) > Duration::from_secs(9));
+    }
+}

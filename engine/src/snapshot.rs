@@ -1,0 +1,343 @@
+//! A configuration made ready to serve: checked, compiled, immutable, read by every core.
+//!
+//! Everything that can fail fails in [`Snapshot::build`]. What a worker makes of a snapshot when
+//! it adopts it cannot.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use ringway_config as config;
+use ringway_config::{Cidr, Config, PathPolicy, Upgrade};
+
+use crate::exchange::{Answer, AnswerBody};
+use crate::filter::{Blueprint, Settings};
+use crate::http1::HeadLimits;
+use crate::route::Table;
+use crate::shared::Shared;
+use crate::template::Template;
+use crate::upstream::Plan;
+
+/// A configuration made ready to serve.
+pub struct Snapshot {
+    pub(crate) table: Table,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) global_filters: Vec<Box<dyn Blueprint>>,
+    pub(crate) upstreams: Vec<Shared<Plan>>,
+    /// Places in `upstreams` by the names that a template may come to.
+    pub(crate) by_name: HashMap<String, usize>,
+    pub(crate) rules: Rules,
+    pub(crate) server: config::Server,
+    pub(crate) workers: config::Workers,
+}
+
+/// The server section as the data path needs it.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub(crate) head: HeadLimits,
+    pub(crate) path: PathPolicy,
+    pub(crate) header_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) read_timeout: Duration,
+    pub(crate) write_timeout: Duration,
+    pub(crate) max_requests: u64,
+    pub(crate) max_body: u64,
+    pub(crate) trusted_proxies: Vec<Cidr>,
+    pub(crate) server_header: String,
+    pub(crate) via: String,
+    pub(crate) request_id: bool,
+}
+
+/// A route, compiled. What it matches is in the table.
+pub(crate) struct Route {
+    pub(crate) name: String,
+    pub(crate) action: Action,
+    pub(crate) filters: Vec<Box<dyn Blueprint>>,
+    /// Leave the prefix out of the path.
+    pub(crate) strip: bool,
+    /// The path to send instead.
+    pub(crate) path: Option<Template>,
+    pub(crate) host: HostRule,
+    /// Overrides of the upstream's deadlines.
+    pub(crate) connect: Option<Duration>,
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) read: Duration,
+    pub(crate) write: Duration,
+    pub(crate) tunnel: Duration,
+    pub(crate) max_body: u64,
+    pub(crate) min_body_rate: u64,
+    pub(crate) websocket: bool,
+}
+
+/// What a route does with a request.
+pub(crate) enum Action {
+    /// Sends it on.
+    Forward(Destination),
+    /// Answers it.
+    Respond(Answer),
+    /// Sends the client elsewhere.
+    Redirect { to: Template, status: u16 },
+}
+
+/// Where a route sends a request.
+pub(crate) enum Destination {
+    /// To this upstream, by its place.
+    Upstream(usize),
+    /// To the upstream that the template names.
+    Named(Template),
+    /// To one of several.
+    Split(Vec<Arm>),
+}
+
+/// One arm of a split.
+pub(crate) struct Arm {
+    pub(crate) upstream: usize,
+    pub(crate) weight: u32,
+    pub(crate) header: Option<(String, String)>,
+    pub(crate) cookie: Option<(String, String)>,
+}
+
+/// What `Host` the upstream shall see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HostRule {
+    Keep,
+    Upstream,
+    Name(String),
+}
+
+/// Something that can be read but not used, by its place in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildError {
+    /// The field, such as `routes[3].regex`.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub help: Option<String>,
+}
+
+impl Snapshot {
+    /// Compiles a configuration.
+    ///
+    /// # Errors
+    /// Everything that cannot be used, all at once.
+    pub fn build<F: Settings>(config: &Config<F>) -> Result<Snapshot, Vec<BuildError>> {
+        let mut builder = Builder::default();
+        builder.upstreams(config);
+        let global_filters = builder.filters("global_filters", &config.global_filters);
+        let routes = (0..config.routes.len()).filter_map(|at| builder.route(config, at)).collect();
+        let matching: Vec<_> = config.routes.iter().map(|r| &r.matching).collect();
+        let table = Table::build(matching, &config.server.path).map_err(|errors| {
+            errors.into_iter().map(|e| BuildError {
+                path: format!("routes[{}].{}", e.route, e.field),
+                message: e.message,
+                help: e.help,
+            })
+        });
+        match table {
+            Ok(table) if builder.errors.is_empty() => Ok(Snapshot {
+                table,
+                routes,
+                global_filters,
+                upstreams: builder.upstreams.into_iter().map(Shared::new).collect(),
+                by_name: builder.by_name,
+                rules: Rules::new(&config.server),
+                server: config.server.clone(),
+                workers: config.workers.clone(),
+            }),
+            Ok(_) => Err(builder.errors),
+            Err(errors) => Err(builder.errors.into_iter().chain(errors).collect()),
+        }
+    }
+
+    /// What can be served but is surely not meant: routes that no request can reach.
+    pub fn warnings(&self) -> Vec<BuildError> {
+        let warn = |shadowed: crate::route::Shadowed| BuildError {
+            path: format!("routes[{}]", shadowed.route),
+            message: format!(
+                "no request can reach the route `{}`: `{}` takes them all first",
+                self.routes[shadowed.route].name, self.routes[shadowed.by].name
+            ),
+            help: Some("remove it, narrow the other, or give it a `priority`".to_owned()),
+        };
+        self.table.unreachable().into_iter().map(warn).collect()
+    }
+
+    /// How many routes, upstreams and listeners there are.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        (self.routes.len(), self.upstreams.len(), self.server.listen.len())
+    }
+
+    /// Every target of every upstream, for the resolver.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = (&config::Address, Duration)> {
+        self.upstreams.iter().flat_map(|plan| {
+            let every = plan.settings.resolve_every.0;
+            plan.settings.targets.iter().map(move |target| (&target.addr, every))
+        })
+    }
+}
+
+#[derive(Default)]
+struct Builder {
+    errors: Vec<BuildError>,
+    upstreams: Vec<Plan>,
+    by_name: HashMap<String, usize>,
+}
+
+impl Builder {
+    fn error(&mut self, path: String, message: impl Into<String>, help: Option<&str>) {
+        let help = help.map(str::to_owned);
+        self.errors.push(BuildError { path, message: message.into(), help });
+    }
+
+    fn upstreams<F>(&mut self, config: &Config<F>) {
+        for (name, settings) in &config.upstreams {
+            self.by_name.insert(name.clone(), self.upstreams.len());
+            self.upstreams.push(Plan { name: name.clone(), settings: settings.clone() });
+        }
+    }
+
+    fn filters<F: Settings>(&mut self, path: &str, all: &[F]) -> Vec<Box<dyn Blueprint>> {
+        let mut built = Vec::new();
+        for (at, settings) in all.iter().enumerate() {
+            match settings.build() {
+                Ok(blueprint) => built.push(blueprint),
+                Err(e) => {
+                    let dot = if e.field.is_empty() { "" } else { "." };
+                    let path = format!("{path}[{at}]{dot}{}", e.field);
+                    self.errors.push(BuildError { path, message: e.message, help: e.help });
+                }
+            }
+        }
+        built
+    }
+
+    fn route<F: Settings>(&mut self, config: &Config<F>, at: usize) -> Option<Route> {
+        let route = &config.routes[at];
+        let place = format!("routes[{at}]");
+        let filters = self.filters(&format!("{place}.filters"), &route.filters);
+        let path = match &route.rewrite.path {
+            Some(text) => Some(self.template(format!("{place}.rewrite.path"), text)?),
+            None => None,
+        };
+        let action = self.action(route, &place)?;
+        let limits = &config.server.limits;
+        let or = |own: Option<config::Period>, server: config::Period| own.unwrap_or(server).0;
+        Some(Route {
+            name: route.name.clone(),
+            action,
+            filters,
+            strip: route.strip_prefix,
+            path,
+            host: match &route.rewrite.host {
+                config::HostHeader::Keep => HostRule::Keep,
+                config::HostHeader::Upstream => HostRule::Upstream,
+                config::HostHeader::Name(name) => HostRule::Name(name.clone()),
+            },
+            connect: route.timeouts.connect.map(|t| t.0),
+            first_byte: route.timeouts.first_byte.map(|t| t.0),
+            idle: route.timeouts.idle.map(|t| t.0),
+            read: or(route.timeouts.read, config.server.read_timeout),
+            write: or(route.timeouts.write, config.server.write_timeout),
+            tunnel: route.timeouts.tunnel.0,
+            max_body: bound(route.max_body.unwrap_or(limits.max_body)),
+            min_body_rate: route.min_body_rate.unwrap_or(limits.min_body_rate).0,
+            websocket: route.upgrades.contains(&Upgrade::Websocket),
+        })
+    }
+
+    fn action<F>(&mut self, route: &config::Route<F>, place: &str) -> Option<Action> {
+        Some(match &route.action {
+            config::Action::Forward(forward) => {
+                Action::Forward(self.destination(route, forward, place)?)
+            }
+            config::Action::Respond(respond) => Action::Respond(Answer {
+                status: respond.status,
+                headers: respond.headers.clone().into_iter().collect(),
+                body: AnswerBody::Bytes(respond.body.clone().into_bytes()),
+            }),
+            config::Action::Redirect(redirect) => Action::Redirect {
+                to: self.template(format!("{place}.redirect.to"), &redirect.to)?,
+                status: redirect.status,
+            },
+        })
+    }
+
+    fn destination<F>(
+        &mut self,
+        route: &config::Route<F>,
+        forward: &config::Forward,
+        place: &str,
+    ) -> Option<Destination> {
+        Some(match forward {
+            config::Forward::Upstream(name) if name.contains("${") => {
+                Destination::Named(self.template(format!("{place}.upstream"), name)?)
+            }
+            config::Forward::Upstream(name) => {
+                Destination::Upstream(self.named(name, || format!("{place}.upstream"))?)
+            }
+            config::Forward::Targets(settings) => {
+                let name = route.name.clone();
+                self.upstreams.push(Plan { name, settings: settings.clone() });
+                Destination::Upstream(self.upstreams.len() - 1)
+            }
+            config::Forward::Split(arms) => {
+                let mut split = Vec::new();
+                for (at, arm) in arms.iter().enumerate() {
+                    let place = || format!("{place}.split[{at}].upstream");
+                    split.push(Arm {
+                        upstream: self.named(&arm.upstream, place)?,
+                        weight: arm.weight,
+                        header: arm.header.clone(),
+                        cookie: arm.cookie.clone(),
+                    });
+                }
+                Destination::Split(split)
+            }
+        })
+    }
+
+    fn named(&mut self, name: &str, place: impl Fn() -> String) -> Option<usize> {
+        let at = self.by_name.get(name).copied();
+        if at.is_none() {
+            let help = "define it under `upstreams:`";
+            self.error(place(), format!("there is no upstream `{name}`"), Some(help));
+        }
+        at
+    }
+
+    fn template(&mut self, place: String, text: &str) -> Option<Template> {
+        Template::parse(text).map_err(|e| self.error(place, e.to_string(), None)).ok()
+    }
+}
+
+impl Rules {
+    fn new(server: &config::Server) -> Self {
+        Rules {
+            head: HeadLimits {
+                max_head: usize::try_from(server.limits.max_head.0).unwrap_or(usize::MAX),
+                max_line: usize::try_from(server.limits.max_line.0).unwrap_or(usize::MAX),
+                max_fields: server.limits.max_headers as usize,
+            },
+            path: server.path,
+            header_timeout: server.header_timeout.0,
+            idle_timeout: server.idle_timeout.0,
+            read_timeout: server.read_timeout.0,
+            write_timeout: server.write_timeout.0,
+            max_requests: bound(server.max_requests_per_connection),
+            max_body: bound(server.limits.max_body),
+            trusted_proxies: server.trusted_proxies.clone(),
+            server_header: server.server_header.clone(),
+            via: server.via.clone(),
+            request_id: server.request_id,
+        }
+    }
+}
+
+/// A limit as the number to compare with.
+pub(crate) fn bound(limit: config::Limit) -> u64 {
+    match limit {
+        config::Limit::Unlimited => u64::MAX,
+        config::Limit::Of(n) => n,
+    }
+}

@@ -1,0 +1,205 @@
+//! Text with holes: `/v2/${rest}`. The holes are request variables, named in lower case or by the
+//! number of a capture; `${UPPER}` is the environment and is gone before a template is parsed.
+
+/// A parsed template. Rendering it allocates nothing but what `out` has to grow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(Box<str>),
+    Name(Box<str>),
+}
+
+/// Why a text is no template, or why a template could not be rendered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// `${` without `}`.
+    #[error("`${{` is not closed by `}}`")]
+    Unclosed,
+    /// A name that is neither lower case nor a number.
+    #[error(
+        "`${{{0}}}` is no variable: a name is made of a-z, 0-9 and _, or is a capture's number"
+    )]
+    BadName(String),
+    /// A CR, LF or NUL in the written text (HTTP_SAFETY rule 18).
+    #[error("the text holds a line break or NUL")]
+    BadText,
+    /// A variable that the request does not have. Names are checked while loading, so that this is
+    /// a name which only some requests know.
+    #[error("the request has no variable `{0}`")]
+    Missing(String),
+    /// The value of this variable holds CR, LF or NUL (HTTP_SAFETY rule 18).
+    #[error("the value of `{0}` holds a line break or NUL")]
+    BadValue(String),
+}
+
+impl Template {
+    /// Reads a template. A `$` that no `{` follows stands for itself, and `$${` for `${`.
+    ///
+    /// # Errors
+    /// [`TemplateError::Unclosed`], [`TemplateError::BadName`], [`TemplateError::BadText`].
+    pub fn parse(text: &str) -> Result<Template, TemplateError> {
+        if text.bytes().any(splits_a_field) {
+            return Err(TemplateError::BadText);
+        }
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find("${") {
+            if rest[..at].ends_with('$') {
+                literal.push_str(&rest[..at]);
+                literal.push('{');
+                rest = &rest[at + 2..];
+                continue;
+            }
+            literal.push_str(&rest[..at]);
+            let after = &rest[at + 2..];
+            let end = after.find('}').ok_or(TemplateError::Unclosed)?;
+            let name = &after[..end];
+            if !is_name(name) {
+                return Err(TemplateError::BadName(name.to_owned()));
+            }
+            if !literal.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut literal).into()));
+            }
+            parts.push(Part::Name(name.into()));
+            rest = &after[end + 1..];
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal.into()));
+        }
+        Ok(Template { parts })
+    }
+
+    /// The variables, in the order of the text; one that is used twice comes twice.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Name(name) => Some(&**name),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// The text, when there is no variable in it.
+    pub fn as_literal(&self) -> Option<&str> {
+        match &*self.parts {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Appends the text with the values that `vars` knows.
+    ///
+    /// # Errors
+    /// [`TemplateError::Missing`] and [`TemplateError::BadValue`]; `out` is then as long as before.
+    pub fn render<'v>(
+        &self,
+        vars: &dyn Fn(&str) -> Option<&'v [u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TemplateError> {
+        let start = out.len();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Name(name) => match vars(name) {
+                    Some(value) if value.iter().copied().any(splits_a_field) => {
+                        out.truncate(start);
+                        return Err(TemplateError::BadValue(name.to_string()));
+                    }
+                    Some(value) => out.extend_from_slice(value),
+                    None => {
+                        out.truncate(start);
+                        return Err(TemplateError::Missing(name.to_string()));
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The bytes with which a value could end the field that it stands in.
+fn splits_a_field(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n' | 0)
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && (name.bytes().all(|byte| byte.is_ascii_digit())
+            || (name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
+                && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vars(name: &str) -> Option<&'static [u8]> {
+        match name {
+            "service" => Some(b"users"),
+            "1" => Some(b"one"),
+            "rest" => Some(b""),
+            "evil" => Some(b"a\r\nSet-Cookie: b"),
+            _ => None,
+        }
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: Result<&str, TemplateError>) {
+        let mut out = b"> ".to_vec();
+        let result = Template::parse(text).and_then(|template| template.render(&vars, &mut out));
+        match (&result, &expected) {
+            (Ok(()), Ok(expected)) => {
+                assert_eq!(out, [b"> ", expected.as_bytes()].concat(), "{text}");
+            }
+            _ => {
+                assert_eq!(result.err(), expected.err(), "{text}");
+                assert_eq!(out, b"> ", "nothing is left behind by {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn variables_are_filled_in() {
+        check("/v2/${service}/${rest}", Ok("/v2/users/"));
+        check("${service}${1}", Ok("usersone"));
+        check("", Ok(""));
+        check("plain", Ok("plain"));
+    }
+
+    #[test]
+    fn a_dollar_may_stand_for_itself() {
+        check("$5", Ok("$5"));
+        check("a$", Ok("a$"));
+        check("$${service}", Ok("${service}"));
+        check("$$5 ${service}", Ok("$$5 users"));
+    }
+
+    #[test]
+    fn what_is_no_variable_is_refused() {
+        check("${service", Err(TemplateError::Unclosed));
+        check("${}", Err(TemplateError::BadName(String::new())));
+        check("${HOME}", Err(TemplateError::BadName("HOME".into())));
+        check("${a-b}", Err(TemplateError::BadName("a-b".into())));
+        check("${1a}", Err(TemplateError::BadName("1a".into())));
+        check("a\nb", Err(TemplateError::BadText));
+    }
+
+    #[test]
+    fn a_value_cannot_break_out_of_its_field() {
+        check("x ${evil}", Err(TemplateError::BadValue("evil".into())));
+        check("x ${nobody}", Err(TemplateError::Missing("nobody".into())));
+    }
+
+    #[test]
+    fn names_and_literals_are_told_apart() {
+        let template = Template::parse("/${a}/${b}/${a}").unwrap();
+        assert_eq!(template.names().collect::<Vec<_>>(), ["a", "b", "a"]);
+        assert_eq!(template.as_literal(), None);
+        assert_eq!(Template::parse("/x").unwrap().as_literal(), Some("/x"));
+    }
+}
