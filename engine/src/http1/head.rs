@@ -110,22 +110,24 @@ pub fn parse_response(
     if bytes.len() > limits.max_head {
         return Err(HeadError::HeadTooLarge);
     }
-    let start = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+    // Only servers are asked to skip an empty line (RFC 9112 §2.2). From an upstream it is what an
+    // earlier answer has left behind (rule 13).
+    if !bytes.first().copied().is_some_and(is_token_byte) {
+        return Err(HeadError::BadStart);
+    }
     let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let room = &mut room[..limits.max_fields.min(MAX_FIELDS)];
     let mut lexed = httparse::Response::new(&mut []);
-    match httparse::ParserConfig::default().parse_response_with_uninit_headers(
-        &mut lexed,
-        &bytes[start..],
-        room,
-    ) {
-        Ok(httparse::Status::Complete(len)) if start + len == bytes.len() => {}
+    match httparse::ParserConfig::default()
+        .parse_response_with_uninit_headers(&mut lexed, bytes, room)
+    {
+        Ok(httparse::Status::Complete(len)) if len == bytes.len() => {}
         Ok(_) => return Err(HeadError::Incomplete),
-        Err(error) => return Err(refusal(error, &bytes[start..], HeadError::StatusLine)),
+        Err(error) => return Err(refusal(error, bytes, HeadError::StatusLine)),
     }
-    head.version = version_at(bytes, start).ok_or(HeadError::StatusLine)?;
+    head.version = version_at(bytes, 0).ok_or(HeadError::StatusLine)?;
     head.status = lexed.code.filter(|code| *code >= 100).ok_or(HeadError::StatusLine)?;
-    head.reason = reason(bytes, start + "HTTP/1.1 200".len())?;
+    head.reason = reason(bytes, "HTTP/1.1 200".len())?;
     let fields = head.reason.end() + 2;
     let mut facts = Facts::default();
     walk(bytes, fields, lexed.headers, &mut head.fields, &mut facts)?;

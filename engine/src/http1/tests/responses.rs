@@ -49,6 +49,7 @@ fn malformed_status_lines_are_refused() {
         ("http/1.1 200 OK", HeadError::StatusLine),
         ("ICY 200 OK", HeadError::StatusLine),
         (" HTTP/1.1 200 OK", HeadError::BadStart),
+        ("\r\nHTTP/1.1 200 OK", HeadError::BadStart),
         ("HTTP/1.1 200 O\x01K", HeadError::Control),
         ("HTTP/1.1 200 O\rK", HeadError::BareCr),
         ("HTTP/1.1 200 O\nK", HeadError::BareLf),
