@@ -1,0 +1,186 @@
+//! The command line: what each command prints and which exit code it ends with.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{Client, RINGWAY, dedent};
+
+const GOOD: &str = "
+    server:
+      listen: [\"127.0.0.1:0\"]
+    routes:
+      - name: ping
+        path: /ping
+        respond:
+          body: pong
+      - name: users
+        prefix: /users
+        methods: [GET]
+        strip_prefix: true
+        targets:
+          - addr: http://127.0.0.1:1
+";
+
+/// Runs a command whose last argument is a file with this text; exit code and all it said.
+pub(crate) fn ringway(arguments: &[&str], yaml: &str) -> (Option<i32>, String) {
+    let mut file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    file.write_all(yaml.as_bytes()).unwrap();
+    let path = file.path().to_str().unwrap();
+    run(&[arguments, &[path]].concat())
+}
+
+fn run(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(RINGWAY).args(arguments).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+/// Standard output alone, which must be JSON.
+fn json(arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
+    let output = Command::new(RINGWAY).args(arguments).output().unwrap();
+    let value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|fault| panic!("{fault}: {:?}", String::from_utf8_lossy(&output.stdout)));
+    (output.status.code(), value)
+}
+
+fn good_file() -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    file.write_all(dedent(GOOD).as_bytes()).unwrap();
+    file
+}
+
+#[test]
+fn check_says_one_line_of_a_good_file() {
+    let (code, said) = ringway(&["check", "-c"], &dedent(GOOD));
+    assert_eq!((code, said.lines().count()), (Some(0), 1), "{said}");
+    assert!(said.contains("2 routes"), "{said}");
+}
+
+#[test]
+fn check_shows_every_error_with_its_place() {
+    let bad = "server:\n  prot: 8080\nroutes:\n  - name: a\n    prefix: api\n    targets: []\n";
+    let (code, said) = ringway(&["check", "-c"], bad);
+    assert_eq!(code, Some(1), "{said}");
+    for part in ["prot", "port", ":2:", "prefix", ":5:", "targets", ":6:"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+}
+
+#[test]
+fn an_unknown_filter_is_an_error_like_any_other() {
+    let bad = "routes:\n  - name: a\n    path: /\n    respond: {body: a}\n    filters:\n      \
+               - heders: {}\n";
+    let (code, said) = ringway(&["check", "-c"], bad);
+    assert_eq!(code, Some(1), "{said}");
+    for part in ["heders", ":6:", "headers"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    for command in ["check", "run"] {
+        let (code, said) = run(&[command, "-c", "/nowhere/gateway.yaml"]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("/nowhere/gateway.yaml"), "{said}");
+    }
+}
+
+#[test]
+fn run_refuses_what_check_refuses() {
+    let (code, said) = ringway(&["run", "-c"], "routes: 7\n");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("routes"), "{said}");
+}
+
+#[test]
+fn explain_names_the_route() {
+    let file = good_file();
+    let path = file.path().to_str().unwrap();
+    let (code, said) = run(&["explain", "-c", path, "GET", "http://a.test/users/7?x=y"]);
+    assert_eq!(code, Some(0), "{said}");
+    for part in ["users", "/7?x=y", "127.0.0.1:1"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    let (code, said) = run(&["explain", "-c", path, "POST", "http://a.test/users/7"]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("405"), "{said}");
+}
+
+#[test]
+fn explain_speaks_json() {
+    let file = good_file();
+    let path = file.path().to_str().unwrap();
+    let (code, said) = json(&["explain", "-c", path, "--json", "http://a.test/ping"]);
+    assert_eq!(code, Some(0), "{said:#}");
+    assert!(said.to_string().contains("\"ping\""), "{said:#}");
+}
+
+#[test]
+fn schema_is_json_schema() {
+    let (code, schema) = json(&["schema"]);
+    assert_eq!(code, Some(0));
+    assert!(schema["$schema"].as_str().is_some_and(|url| url.contains("json-schema.org")));
+    assert!(schema["properties"]["routes"].is_object(), "{schema:#}");
+}
+
+#[test]
+fn doctor_looks_at_this_machine() {
+    let (code, said) = run(&["doctor"]);
+    assert_eq!(code, Some(0), "{said}");
+    for part in ["io_uring", "nofile", "somaxconn"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    let (code, report) = json(&["doctor", "--json"]);
+    assert_eq!(code, Some(0), "{report:#}");
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_2() {
+    for arguments in [&["serve"][..], &[], &["run", "--port"], &["explain"]] {
+        assert_eq!(run(arguments).0, Some(2), "{arguments:?}");
+    }
+    let (code, help) = run(&["--help"]);
+    assert_eq!(code, Some(0));
+    for command in ["run", "check", "explain", "schema", "demo", "doctor"] {
+        assert!(help.contains(command), "no {command} in {help}");
+    }
+}
+
+#[test]
+fn demo_names_the_port_that_is_taken() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let ports = ["--user-port", "0", "--order-port", "0"];
+    let (code, said) = run(&[&["demo", "--port", &port][..], &ports].concat());
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&port) && said.contains("--port"), "{said}");
+}
+
+#[test]
+fn demo_serves_until_it_is_interrupted() {
+    let mut demo = Command::new(RINGWAY)
+        .args(["demo", "--port", "0", "--user-port", "0", "--order-port", "0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let address: SocketAddr = lines
+        .find_map(|line| {
+            line.trim().strip_prefix("gateway ")?.trim().strip_prefix("http://")?.parse().ok()
+        })
+        .unwrap();
+    let mut client = Client::connect(address);
+    client.get("/ping").expect(200);
+    for path in ["/users/health", "/orders/health", "/api/v1/users", "/api/v1/orders"] {
+        client.get(path).expect(200);
+    }
+    kill_process(Pid::from_child(&demo), Signal::INT).unwrap();
+    // Reads to the end, which is that of the process.
+    lines.for_each(drop);
+    assert_eq!(demo.wait().unwrap().code(), Some(0));
+}

@@ -1,0 +1,229 @@
+//! Deadlines (HTTP_SAFETY rule 23). Each is set short and waited for by what it does; the other
+//! ones stay far away, so that what happened can only be this one.
+
+use std::time::Duration;
+
+use crate::harness::{BOUND, Deaf, Driver, Framing, Gateway, Origin, ok, scenes};
+
+scenes![
+    a_head_that_does_not_end_is_late,
+    a_head_in_drops_is_late_all_the_same,
+    a_client_that_says_nothing_is_let_go,
+    an_idle_connection_is_let_go,
+    a_body_that_stops_is_late,
+    a_chunked_body_that_stops_is_late,
+    a_slow_body_that_goes_on_is_not_late,
+    a_route_has_its_own_pause,
+    an_endpoint_that_does_not_accept_is_late,
+    an_answer_that_does_not_begin_is_late,
+    an_answer_that_stops_is_cut,
+    a_slow_answer_that_goes_on_is_not_cut,
+    a_client_that_takes_nothing_is_let_go,
+    a_body_below_the_minimum_rate_is_late,
+];
+
+fn a_head_that_does_not_end_is_late(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let gateway = Gateway::forward_with(driver, &origin, "server:\n  header_timeout: 300ms");
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n").answer().expect_error(408);
+    client.expect_end();
+    assert_eq!(origin.connections(), 0);
+    // The second head of a connection has the same deadline.
+    let mut client = gateway.client();
+    client.get("/").expect(200);
+    client.send("GET / HT").answer().expect_error(408);
+    client.expect_end();
+}
+
+/// Slowloris: each byte is a sign of life, none is progress.
+fn a_head_in_drops_is_late_all_the_same(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let gateway = Gateway::forward_with(driver, &origin, "server:\n  header_timeout: 300ms");
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nX: ");
+    let drop = Duration::from_millis(50);
+    let drops = BOUND.as_millis() / drop.as_millis();
+    let ended = (0..drops).any(|_| client.send("x").dawdle(drop));
+    assert!(ended, "still open after {drops} drops");
+}
+
+fn a_client_that_says_nothing_is_let_go(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let short = "
+        server:
+          header_timeout: 300ms
+          idle_timeout: 300ms
+    ";
+    let gateway = Gateway::forward_with(driver, &origin, short);
+    let said = gateway.client().until_end();
+    assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{said}");
+}
+
+fn an_idle_connection_is_let_go(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let gateway = Gateway::forward_with(driver, &origin, "server:\n  idle_timeout: 300ms");
+    let mut client = gateway.client();
+    client.get("/").expect(200);
+    // Without a word: an answer here could be taken for that of a request just sent.
+    client.expect_end();
+}
+
+fn a_body_that_stops_is_late(driver: Driver) {
+    let origin = Origin::echo();
+    let gateway = Gateway::forward_with(driver, &origin, "server:\n  read_timeout: 300ms");
+    let mut client = gateway.client();
+    client.request("POST", "/", &["Content-Length: 10"]).send("abc");
+    client.answer().expect_error(408);
+    client.expect_end();
+    origin.await_ended(1);
+    assert!(origin.requests().is_empty());
+}
+
+fn a_chunked_body_that_stops_is_late(driver: Driver) {
+    let origin = Origin::echo();
+    let gateway = Gateway::forward_with(driver, &origin, "server:\n  read_timeout: 300ms");
+    let mut client = gateway.client();
+    client.request("POST", "/", &["Transfer-Encoding: chunked"]).send("5\r\nhello\r\n5\r\nhe");
+    client.answer().expect_error(408);
+    client.expect_end();
+    origin.await_ended(1);
+    assert!(origin.requests().is_empty());
+}
+
+fn a_slow_body_that_goes_on_is_not_late(driver: Driver) {
+    let origin = Origin::echo();
+    let short = "
+        server:
+          header_timeout: 600ms
+          read_timeout: 600ms
+          idle_timeout: 600ms
+    ";
+    let gateway = Gateway::forward_with(driver, &origin, short);
+    let mut client = gateway.client();
+    client.request("POST", "/", &["Content-Length: 12"]);
+    for byte in b"twelve bytes" {
+        assert!(!client.send([*byte]).dawdle(Duration::from_millis(100)));
+    }
+    assert_eq!(client.answer().expect(200).json()["body"], "twelve bytes");
+}
+
+fn a_route_has_its_own_pause(driver: Driver) {
+    let origin = Origin::echo();
+    let gateway = Gateway::forward_route(driver, &origin, "timeouts:\n  read: 300ms");
+    let mut client = gateway.client();
+    client.request("POST", "/", &["Content-Length: 10"]).send("abc");
+    client.answer().expect_error(408);
+}
+
+fn an_endpoint_that_does_not_accept_is_late(driver: Driver) {
+    let deaf = Deaf::new();
+    let routes = format!(
+        "
+        routes:
+          - name: all
+            prefix: /
+            targets:
+              - addr: http://{}
+            timeouts:
+              connect: 300ms
+        ",
+        deaf.address
+    );
+    let gateway = Gateway::start(driver, &routes);
+    let mut client = gateway.client();
+    client.get("/").expect_error(504);
+}
+
+fn an_answer_that_does_not_begin_is_late(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        while let Some(request) = connection.request()? {
+            if request.target == "/late" {
+                connection.await_end();
+            } else {
+                connection.write(ok("in time"))?;
+            }
+        }
+        Ok(())
+    });
+    let gateway = Gateway::forward_route(driver, &origin, "timeouts:\n  first_byte: 300ms");
+    let mut client = gateway.client();
+    client.get("/late").expect_error(504);
+    origin.await_ended(1);
+    assert_eq!(client.get("/").expect(200).text(), "in time");
+}
+
+fn an_answer_that_stops_is_cut(driver: Driver) {
+    for head in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
+        let origin = Origin::script(move |connection| {
+            connection.request()?;
+            connection.write(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n5\r\nhello\r\n"))?;
+            connection.await_end();
+            Ok(())
+        });
+        let gateway = Gateway::forward_route(driver, &origin, "timeouts:\n  idle: 300ms");
+        let mut client = gateway.client();
+        client.request("GET", "/", &[]);
+        assert!(client.wire.response("GET").is_err(), "a cut answer looked whole");
+        origin.await_ended(1);
+    }
+}
+
+fn a_slow_answer_that_goes_on_is_not_cut(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        connection.request()?;
+        connection.write("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n")?;
+        for byte in b"twelve bytes" {
+            connection.write([*byte])?;
+            connection.wire.listen(Duration::from_millis(100));
+        }
+        Ok(())
+    });
+    let short = "
+        timeouts:
+          first_byte: 600ms
+          idle: 600ms
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, short);
+    assert_eq!(gateway.get("/").expect(200).text(), "twelve bytes");
+}
+
+fn a_client_that_takes_nothing_is_let_go(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        connection.request()?;
+        connection.write("HTTP/1.1 200 OK\r\nContent-Length: 100000000000\r\n\r\n")?;
+        let block = vec![b'x'; 64 * 1024];
+        loop {
+            connection.write(&block)?;
+        }
+    });
+    let gateway = Gateway::forward_with(driver, &origin, "server:\n  write_timeout: 300ms");
+    let mut client = gateway.client();
+    let head = client.request("GET", "/", &[]).head();
+    assert_eq!(head.field("content-length"), Some("100000000000"));
+    // The client reads no further, and the gateway does not wait for it for ever.
+    origin.await_ended(1);
+}
+
+/// The gateway leaves a body some seconds before it measures (TCP starts slowly), so this scene
+/// takes them too.
+fn a_body_below_the_minimum_rate_is_late(driver: Driver) {
+    let origin = Origin::echo();
+    let rate = "
+        server:
+          limits:
+            min_body_rate: 1KiB
+    ";
+    let gateway = Gateway::forward_with(driver, &origin, rate);
+    let mut client = gateway.client();
+    client.request("POST", "/", &["Content-Length: 100000"]);
+    let drop = Duration::from_millis(100);
+    let ended = (0..BOUND.as_millis() / drop.as_millis()).any(|_| {
+        let (came, ended) = client.send("x").wire.listen(drop);
+        came > 0 || ended
+    });
+    assert!(ended, "still open");
+    let answer = client.answer().expect_error(408);
+    assert!(matches!(answer.framing, Framing::Length(_)));
+    origin.await_ended(1);
+}

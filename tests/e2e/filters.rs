@@ -1,0 +1,99 @@
+//! Filters: the chain around an exchange, seen through the filters that there are.
+
+use crate::harness::{Driver, Gateway, Origin, forward_route, scenes};
+
+scenes![
+    headers_are_set_added_and_removed,
+    global_filters_come_first,
+    filters_work_on_answers_of_our_own,
+    filters_cannot_break_the_head,
+];
+
+fn headers_are_set_added_and_removed(driver: Driver) {
+    let origin = Origin::answering(
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Inner: 1\r\nCache-Control: private\r\n\r\nhi",
+    );
+    let headers = "
+        filters:
+          - headers:
+              request:
+                set: {X-Team: gateway}
+                add: {X-Tag: added}
+                remove: [X-Secret]
+              response:
+                set: {Cache-Control: no-store}
+                add: {X-Tag: answered}
+                remove: [X-Inner]
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, headers);
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        let sent = ["x-team: client", "X-Tag: sent", "X-SECRET: s", "X-Other: o"];
+        let answer = client.get_with("/", &sent).expect(200);
+        assert_eq!(answer.head.all("cache-control"), ["no-store"]);
+        assert_eq!(answer.head.all("x-tag"), ["answered"]);
+        assert_eq!(answer.head.all("x-inner"), [""; 0]);
+    }
+    for request in origin.requests() {
+        assert_eq!(request.head.all("x-team"), ["gateway"]);
+        assert_eq!(request.head.all("x-tag"), ["sent", "added"]);
+        assert_eq!(request.head.all("x-secret"), [""; 0]);
+        assert_eq!(request.head.all("x-other"), ["o"]);
+    }
+}
+
+fn global_filters_come_first(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let route = "
+        filters:
+          - headers:
+              request:
+                set: {X-Who: route}
+    ";
+    let global = "
+        global_filters:
+          - headers:
+              request:
+                set: {X-Who: global, X-Global: \"yes\"}
+    ";
+    let yaml = format!("{}{}", crate::harness::dedent(global), forward_route(&origin, route));
+    Gateway::start(driver, &yaml).get("/").expect(200);
+    assert_eq!(origin.request().head.all("x-who"), ["route"]);
+    assert_eq!(origin.request().field("x-global"), Some("yes"));
+}
+
+fn filters_work_on_answers_of_our_own(driver: Driver) {
+    let gateway = Gateway::start(
+        driver,
+        "
+        routes:
+          - name: ping
+            path: /ping
+            respond:
+              body: pong
+            filters:
+              - headers:
+                  response:
+                    set: {X-Tag: answered}
+        ",
+    );
+    let answer = gateway.get("/ping").expect(200);
+    assert_eq!((answer.text().as_str(), answer.field("x-tag")), ("pong", Some("answered")));
+}
+
+/// HTTP_SAFETY rule 14: what frames the message is not for a filter to remove.
+fn filters_cannot_break_the_head(driver: Driver) {
+    let file = "
+        routes:
+          - name: ping
+            path: /ping
+            respond:
+              body: pong
+            filters:
+              - headers:
+                  response:
+                    set: {X-Tag: \"a\\r\\nSet-Cookie: b=c\"}
+    ";
+    let (status, said) = crate::cli::ringway(&["check", "-c"], &crate::harness::dedent(file));
+    assert_eq!(status, Some(1), "on {driver:?}: {said}");
+}

@@ -1,0 +1,297 @@
+//! The real binary as a child process, and what can be seen of it from outside.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use socket2::{Domain, Socket, Type};
+use tempfile::NamedTempFile;
+
+use super::client::Client;
+use super::origin::Origin;
+use super::wire::{BOUND, Response};
+
+/// The binary under test.
+pub(crate) const RINGWAY: &str = env!("CARGO_BIN_EXE_ringway");
+
+/// The I/O driver of a worker: every scene runs on both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Driver {
+    IoUring,
+    Epoll,
+}
+
+impl Driver {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Driver::IoUring => "io_uring",
+            Driver::Epoll => "epoll",
+        }
+    }
+}
+
+/// A running `ringway run`, killed when dropped.
+pub(crate) struct Gateway {
+    /// Where it listens, in the order of `listen:`.
+    pub(crate) addresses: Vec<SocketAddr>,
+    child: Child,
+    log: Arc<Log>,
+    _file: NamedTempFile,
+}
+
+/// Every line the gateway wrote to stderr so far.
+#[derive(Default)]
+struct Log {
+    state: Mutex<LogState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct LogState {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Gateway {
+    /// Starts the gateway with this file. `listen` (one port of loopback), the driver and one
+    /// worker are filled in where the file leaves them out.
+    #[track_caller]
+    pub(crate) fn start(driver: Driver, yaml: &str) -> Gateway {
+        Gateway::start_as(driver, yaml, Command::new(RINGWAY))
+    }
+
+    /// One route that takes everything to `origin`.
+    #[track_caller]
+    pub(crate) fn forward(driver: Driver, origin: &Origin) -> Gateway {
+        Gateway::forward_with(driver, origin, "")
+    }
+
+    /// The same with further sections of the file, such as `server:`.
+    #[track_caller]
+    pub(crate) fn forward_with(driver: Driver, origin: &Origin, sections: &str) -> Gateway {
+        Gateway::start(driver, &format!("{}{}", dedent(sections), forward_route(origin, "")))
+    }
+
+    /// The same with further settings of the route, such as `timeouts:`.
+    #[track_caller]
+    pub(crate) fn forward_route(driver: Driver, origin: &Origin, settings: &str) -> Gateway {
+        Gateway::start(driver, &forward_route(origin, settings))
+    }
+
+    /// Starts under at most so many file descriptors.
+    #[track_caller]
+    pub(crate) fn start_with_nofile(driver: Driver, yaml: &str, nofile: u32) -> Gateway {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {nofile}; exec \"$0\" \"$@\""), RINGWAY]);
+        Gateway::start_as(driver, yaml, command)
+    }
+
+    #[track_caller]
+    fn start_as(driver: Driver, yaml: &str, mut command: Command) -> Gateway {
+        let (file, listeners) = write_file(driver, yaml);
+        let mut child = command
+            .args(["run", "-c"])
+            .arg(file.path())
+            .env_remove("RINGWAY_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|fault| panic!("cannot start {RINGWAY}: {fault}"));
+        let log = Log::follow(child.stderr.take().unwrap());
+        let mut gateway = Gateway { addresses: Vec::new(), child, log, _file: file };
+        gateway.addresses = gateway.await_listening(listeners);
+        gateway
+    }
+
+    #[track_caller]
+    fn await_listening(&self, listeners: usize) -> Vec<SocketAddr> {
+        let mut addresses = Vec::new();
+        self.log.wait(|state| {
+            addresses = state.lines.iter().flat_map(|line| listening(line)).collect();
+            addresses.len() >= listeners || state.ended
+        });
+        assert!(addresses.len() >= listeners, "it does not listen:\n{}", self.log());
+        addresses
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    #[track_caller]
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.address())
+    }
+
+    /// A client with this address of its own, such as 127.0.0.2.
+    #[track_caller]
+    pub(crate) fn client_from(&self, source: [u8; 4]) -> Client {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.connect(&self.address().into()).unwrap();
+        Client::over(socket.into())
+    }
+
+    /// A GET over a connection of its own.
+    #[track_caller]
+    pub(crate) fn get(&self, target: &str) -> Response {
+        self.client().get(target)
+    }
+
+    /// Whether a new connection is refused by now.
+    pub(crate) fn refuses(&self) -> bool {
+        TcpStream::connect_timeout(&self.address(), Duration::from_secs(1)).is_err()
+    }
+
+    /// Everything it logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.state.lock().unwrap().lines.join("\n")
+    }
+
+    /// Waits for a log line with all these words and returns it.
+    #[track_caller]
+    pub(crate) fn await_log(&self, words: &[&str]) -> String {
+        let mut found = None;
+        let fits = |line: &&String| words.iter().all(|word| line.contains(word));
+        self.log.wait(|state| {
+            found = state.lines.iter().find(fits).cloned();
+            found.is_some() || state.ended
+        });
+        found.unwrap_or_else(|| panic!("no line with {words:?} in:\n{}", self.log()))
+    }
+
+    /// The memory it holds now.
+    pub(crate) fn rss_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Asks it to end, as a service manager does.
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn exit(&mut self) -> ExitStatus {
+        // Its stderr closes with it, which is the event to wait for.
+        self.log.wait(|state| state.ended);
+        assert!(self.log.state.lock().unwrap().ended, "still running:\n{}", self.log());
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- the gateway's log\n{}", self.log());
+        } else {
+            let log = self.log();
+            assert!(!log.contains("panicked"), "a panic in the gateway:\n{log}");
+        }
+    }
+}
+
+impl Log {
+    fn follow(stderr: impl std::io::Read + Send + 'static) -> Arc<Log> {
+        let log = Arc::new(Log::default());
+        let shared = log.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                shared.change(|state| state.lines.push(line));
+            }
+            shared.change(|state| state.ended = true);
+        });
+        log
+    }
+
+    fn change(&self, change: impl FnOnce(&mut LogState)) {
+        change(&mut self.state.lock().unwrap());
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, mut reached: impl FnMut(&LogState) -> bool) {
+        let state = self.state.lock().unwrap();
+        let _ = self.changed.wait_timeout_while(state, BOUND, |state| !reached(state)).unwrap();
+    }
+}
+
+/// One route named `all` to `origin`, with further settings.
+pub(crate) fn forward_route(origin: &Origin, settings: &str) -> String {
+    let address = origin.address;
+    let settings = indent(&dedent(settings), "    ");
+    format!(
+        "routes:\n  - name: all\n    prefix: /\n    targets:\n      - addr: http://{address}\n\
+         {settings}"
+    )
+}
+
+/// Waits for what can only be asked for, not listened to (memory, an endpoint that comes back).
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut reached: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !reached() {
+        assert!(start.elapsed() < BOUND, "waited in vain: {what}");
+        thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+fn write_file(driver: Driver, yaml: &str) -> (NamedTempFile, usize) {
+    let mut text = dedent(yaml);
+    if !text.contains("listen:") {
+        text = insert(&text, "server", "listen: [\"127.0.0.1:0\"]");
+    }
+    if !text.contains("count:") {
+        text = insert(&text, "workers", "count: 1");
+    }
+    text = insert(&text, "workers", &format!("driver: {}", driver.name()));
+    let listen = text.lines().find(|line| line.contains("listen:")).unwrap_or_default();
+    let listeners = listen.matches('"').count() / 2;
+    let mut file = NamedTempFile::with_suffix(".yaml").unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    (file, listeners)
+}
+
+/// Puts a setting at the top of a section, which is made when it is not there.
+fn insert(text: &str, section: &str, setting: &str) -> String {
+    let start = format!("{section}:\n");
+    if text.starts_with(&start) || text.contains(&format!("\n{start}")) {
+        text.replacen(&start, &format!("{start}  {setting}\n"), 1)
+    } else {
+        format!("{start}  {setting}\n{text}")
+    }
+}
+
+/// Takes away the indentation that the first line has, so that a file can be written in place.
+pub(crate) fn dedent(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let margin = lines.first().map_or(0, |line| line.len() - line.trim_start().len());
+    lines.iter().map(|line| format!("{}\n", line.get(margin..).unwrap_or_default())).collect()
+}
+
+fn indent(text: &str, margin: &str) -> String {
+    text.lines().map(|line| format!("{margin}{line}\n")).collect()
+}
+
+/// Every address on a log line that says it listens.
+fn listening(line: &str) -> Vec<SocketAddr> {
+    if !line.contains("listening") {
+        return Vec::new();
+    }
+    let part_of_address = |letter: char| letter.is_ascii_hexdigit() || ".:[]".contains(letter);
+    line.split(|letter| !part_of_address(letter)).filter_map(|word| word.parse().ok()).collect()
+}

@@ -1,0 +1,79 @@
+//! Listeners: where the gateway can be reached.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use crate::harness::{Client, Driver, Gateway, Origin, RINGWAY, scenes};
+
+scenes![
+    a_get_goes_through,
+    every_listener_serves,
+    workers_share_a_listener,
+    a_client_that_finished_sending_gets_its_answer,
+    many_clients_at_once,
+];
+
+fn a_get_goes_through(driver: Driver) {
+    let origin = Origin::echo();
+    let gateway = Gateway::forward(driver, &origin);
+    let answer = gateway.get("/hello?name=you").expect(200).json();
+    assert_eq!((&answer["method"], &answer["target"]), (&"GET".into(), &"/hello?name=you".into()));
+}
+
+fn every_listener_serves(driver: Driver) {
+    let origin = Origin::saying("here");
+    let listen = r#"
+        server:
+          listen: ["127.0.0.1:0", "[::1]:0", "127.0.0.1:0"]
+    "#;
+    let gateway = Gateway::forward_with(driver, &origin, listen);
+    assert_eq!(gateway.addresses.len(), 3, "{:?}", gateway.addresses);
+    for address in &gateway.addresses {
+        assert_eq!(Client::connect(*address).get("/").expect(200).text(), "here");
+    }
+}
+
+fn workers_share_a_listener(driver: Driver) {
+    let origin = Origin::saying("here");
+    let gateway = Gateway::forward_with(driver, &origin, "workers:\n  count: 2");
+    for _ in 0..100 {
+        gateway.get("/").expect(200);
+    }
+}
+
+fn a_client_that_finished_sending_gets_its_answer(driver: Driver) {
+    let origin = Origin::saying("still here");
+    let gateway = Gateway::forward(driver, &origin);
+    let mut client = gateway.client();
+    client.request("GET", "/", &[]).wire.finish_writing();
+    assert_eq!(client.answer().expect(200).text(), "still here");
+    client.expect_end();
+}
+
+fn many_clients_at_once(driver: Driver) {
+    let origin = Origin::saying("you too");
+    let gateway = Gateway::forward(driver, &origin);
+    let mut clients: Vec<Client> = (0..200).map(|_| gateway.client()).collect();
+    for client in &mut clients {
+        client.request("GET", "/", &[]);
+    }
+    for client in &mut clients {
+        assert_eq!(client.answer().expect(200).text(), "you too");
+    }
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    let yaml = format!(
+        "server:\n  listen: [\"{address}\"]\n\
+         routes:\n  - name: ping\n    path: /ping\n    respond:\n      body: pong\n"
+    );
+    std::fs::write(file.path(), yaml).unwrap();
+    let output = Command::new(RINGWAY).args(["run", "-c"]).arg(file.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "it ran: {said}");
+    assert!(said.contains(&address.to_string()), "the address is not named: {said}");
+}

@@ -1,0 +1,144 @@
+//! The end: what is open is finished, nothing new begins, and it does not take for ever.
+
+use rustix::process::Signal;
+
+use crate::harness::{Driver, Gate, Gateway, Origin, eventually, ok, scenes};
+
+scenes![
+    what_is_open_is_finished,
+    an_interrupt_does_the_same,
+    a_download_is_finished,
+    a_half_read_request_is_answered,
+    draining_is_bounded,
+    a_tunnel_does_not_hold_it_up,
+    nothing_open_ends_at_once,
+    an_idle_connection_does_not_hold_it_up,
+];
+
+/// An origin that answers when told.
+fn held(gate: &Gate) -> Origin {
+    let gate = gate.clone();
+    Origin::script(move |connection| {
+        while connection.request()?.is_some() {
+            gate.pass()?;
+            connection.write(ok("at last"))?;
+        }
+        Ok(())
+    })
+}
+
+fn finishes(driver: Driver, signal: Signal) {
+    let gate = Gate::default();
+    let origin = held(&gate);
+    let mut gateway = Gateway::forward(driver, &origin);
+    let mut client = gateway.client();
+    client.request("GET", "/", &[]);
+    origin.await_requests(1);
+
+    gateway.signal(signal);
+    eventually("new connections are refused", || gateway.refuses());
+    gate.open();
+
+    let answer = client.answer().expect(200);
+    assert_eq!(answer.text(), "at last");
+    assert!(answer.closes(), "{:?}", answer.head);
+    client.expect_end();
+    assert_eq!(gateway.exit().code(), Some(0));
+}
+
+fn what_is_open_is_finished(driver: Driver) {
+    finishes(driver, Signal::TERM);
+}
+
+fn an_interrupt_does_the_same(driver: Driver) {
+    finishes(driver, Signal::INT);
+}
+
+fn a_download_is_finished(driver: Driver) {
+    let gate = Gate::default();
+    let pass = gate.clone();
+    let origin = Origin::script(move |connection| {
+        connection.request()?;
+        connection.write("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nfirst ")?;
+        pass.pass()?;
+        connection.write("later")
+    });
+    let mut gateway = Gateway::forward(driver, &origin);
+    let mut client = gateway.client();
+    client.request("GET", "/", &[]).head();
+    assert_eq!(client.exactly(6), b"first ");
+    gateway.terminate();
+    eventually("new connections are refused", || gateway.refuses());
+    gate.open();
+    assert_eq!(client.exactly(5), b"later");
+    client.expect_end();
+    assert_eq!(gateway.exit().code(), Some(0));
+}
+
+/// Its head is on the way, so the client cannot know that nobody will read it.
+fn a_half_read_request_is_answered(driver: Driver) {
+    let origin = Origin::saying("in time");
+    let mut gateway = Gateway::forward(driver, &origin);
+    let mut client = gateway.client();
+    // An answered request shows that the connection was accepted.
+    client.get("/").expect(200);
+    client.send("GET / HTTP/1.1\r\nHo");
+    assert!(!client.dawdle(std::time::Duration::from_millis(100)));
+    gateway.terminate();
+    eventually("new connections are refused", || gateway.refuses());
+    client.send("st: a\r\n\r\n");
+    let answer = client.answer().expect(200);
+    assert!(answer.closes(), "{:?}", answer.head);
+    assert_eq!(gateway.exit().code(), Some(0));
+}
+
+fn draining_is_bounded(driver: Driver) {
+    let gate = Gate::default();
+    let origin = held(&gate);
+    let bound = "server:\n  drain_timeout: 500ms";
+    let mut gateway = Gateway::forward_with(driver, &origin, bound);
+    let mut client = gateway.client();
+    client.request("GET", "/", &[]);
+    origin.await_requests(1);
+    gateway.terminate();
+    assert_eq!(gateway.exit().code(), Some(0));
+    assert!(client.answer_or_end().is_none_or(|answer| answer.status >= 500));
+}
+
+fn a_tunnel_does_not_hold_it_up(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        connection.request()?;
+        connection.write(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\n\r\n",
+        )?;
+        connection.await_end();
+        Ok(())
+    });
+    let bound = "server:\n  drain_timeout: 500ms";
+    let mut gateway = Gateway::forward_with(driver, &origin, bound);
+    let mut client = gateway.client();
+    client.request("GET", "/", &["Connection: Upgrade", "Upgrade: websocket"]).head();
+    gateway.terminate();
+    client.expect_end();
+    assert_eq!(gateway.exit().code(), Some(0));
+}
+
+fn nothing_open_ends_at_once(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let mut gateway = Gateway::forward_with(driver, &origin, "workers:\n  count: 2");
+    gateway.get("/").expect(200);
+    gateway.terminate();
+    assert_eq!(gateway.exit().code(), Some(0));
+}
+
+fn an_idle_connection_does_not_hold_it_up(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let mut gateway = Gateway::forward(driver, &origin);
+    let (mut used, mut silent) = (gateway.client(), gateway.client());
+    used.get("/").expect(200);
+    gateway.terminate();
+    used.expect_end();
+    silent.expect_end();
+    assert_eq!(gateway.exit().code(), Some(0));
+}
