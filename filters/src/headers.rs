@@ -16,8 +16,8 @@
 //! Within a request or a response, `remove` comes first, then `set`, then `add`.
 //!
 //! What frames a message, belongs to one connection, or is the gateway's own to write (`Host`,
-//! `Content-Length`, `Connection`, `X-Forwarded-For` …) is refused, with the setting that is for it.
-//! Values are plain text: they may come from the environment, but not from the request.
+//! `Content-Length`, `Connection`, `X-Forwarded-For` …) is refused, with the setting that is for
+//! it. Values are plain text: they may come from the environment, but not from the request.
 //!
 //! A header that is set or removed on a request also loses its aliases, which programs behind a
 //! gateway cannot tell from it (`X_User_Id` and `X.User.Id` for `X-User-Id`).
@@ -118,26 +118,25 @@ impl Changes {
         let set = self.set.iter().map(|(name, value)| (Deed::Set, name, Some(value)));
         let add = self.add.iter().map(|(name, value)| (Deed::Add, name, Some(value)));
         let remove = self.remove.iter().map(|name| (Deed::Remove, name, None));
-        let mut places: Vec<(Deed, String)> = Vec::new();
+        let before_remove = self.set.len() + self.add.len();
+        let mut known: Vec<(Deed, String)> = Vec::new();
         for (deed, name, value) in set.chain(add).chain(remove) {
             let field = match deed {
                 Deed::Set => format!("{side_name}.set.{name}"),
                 Deed::Add => format!("{side_name}.add.{name}"),
-                Deed::Remove => {
-                    format!("{side_name}.remove[{}]", places.len() - self.set.len() - self.add.len())
-                }
+                Deed::Remove => format!("{side_name}.remove[{}]", known.len() - before_remove),
             };
             check_name(&field, side, deed, name)?;
             if let Some(Text(value)) = value {
                 check_value(&field, value)?;
             }
             // To remove and then add is a way to say something; these are not.
-            let known = |mine: Deed| places.contains(&(mine, name.to_ascii_lowercase()));
-            if known(deed) || (deed == Deed::Remove && known(Deed::Set)) {
+            let is_known = |deed: Deed| known.contains(&(deed, name.to_ascii_lowercase()));
+            if is_known(deed) || (deed == Deed::Remove && is_known(Deed::Set)) {
                 let message = format!("`{name}` is named twice");
                 return Err(wrong(field, message, "keep one of them; names have no case"));
             }
-            places.push((deed, name.to_ascii_lowercase()));
+            known.push((deed, name.to_ascii_lowercase()));
         }
         Ok(())
     }
@@ -267,15 +266,14 @@ impl Filter for Headers {
 
 impl Changes {
     fn apply(&self, edits: &mut Edits) {
-        const CHECKED: &str = "invariant: names and values were checked while building";
         for name in &self.remove {
-            edits.remove(name).expect(CHECKED);
+            edits.remove(name).expect("invariant: checked while building");
         }
         for (name, Text(value)) in &self.set {
-            edits.set(name, value.as_bytes()).expect(CHECKED);
+            edits.set(name, value.as_bytes()).expect("invariant: checked while building");
         }
         for (name, Text(value)) in &self.add {
-            edits.add(name, value.as_bytes()).expect(CHECKED);
+            edits.add(name, value.as_bytes()).expect("invariant: checked while building");
         }
     }
 }

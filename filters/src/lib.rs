@@ -2,8 +2,8 @@
 //!
 //! A filter is added with one file, whose parts come in the same order as in the others, and with
 //! one line below. The file says at its top, under these headings, what the filter is (*Settings*,
-//! with an example that a test loads), how it answers (*Answers*), and what it remembers, per core or
-//! shared (*State*). Then come `Settings` with a `build` that refuses what cannot be meant, the
+//! with an example that a test loads), how it answers (*Answers*), and what it remembers, per core
+//! or shared (*State*). Then come `Settings` with a `build` that refuses what cannot be meant, the
 //! blueprint that all cores read, the instance of one core with its `impl Filter`, and tests.
 //!
 //! *Architecture invariant*: a filter sees the data of an exchange, never a socket, a runtime or
@@ -20,8 +20,8 @@ macro_rules! registry {
     ($($module:ident $Variant:ident,)*) => {
         $(mod $module;)*
 
-        /// The settings of one filter, under its name: `- headers: {…}`. Every filter that can stand
-        /// in `filters` or `global_filters` is one of these.
+        /// The settings of one filter, under its name: `- headers: {…}`. Every filter that can
+        /// stand in `filters` or `global_filters` is one of these.
         #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case")]
         pub enum FilterSettings {
