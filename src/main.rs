@@ -1,3 +1,75 @@
-//! The command line of Ringway.
+//! The command line of Ringway: one file a subcommand, in the order a newcomer meets them.
+//!
+//! Everything that serves traffic lives in `ringway-engine`; this package reads arguments, prints
+//! answers and picks the exit code.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod demo;
+mod doctor;
+mod paint;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What the process tells its caller, the same for every subcommand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done as asked.
+    Done = 0,
+    /// The answer is no: the file has errors, the machine could not serve, a port is taken.
+    Failed = 1,
+    // 2 is clap's: the command line itself was not understood.
+    /// `explain`: the file is fine, but no route would take this request.
+    NoRoute = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Ringway is an API gateway: it stands in front of your services, reads one YAML file, and passes
+/// each request to the service that the file names.
+#[derive(Debug, Parser)]
+#[command(name = "ringway", version, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+New here? Start with `ringway demo`: it needs no file and no other program.
+
+Exit codes: 0 done; 1 the file has errors, a port is taken or this machine could not serve;
+2 the command line was not understood; 3 (explain only) no route would take the request.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show Ringway at work: two sample services and a gateway in front, on this machine only
+    Demo(demo::Arguments),
+    /// Tell what this machine allows (io_uring, limits, cores) and what to change
+    Doctor(doctor::Arguments),
+}
+
+fn main() -> ExitCode {
+    let exit = match Cli::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+    };
+    exit.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

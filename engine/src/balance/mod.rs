@@ -1,7 +1,7 @@
 //! Stage 7: which endpoint of an upstream gets the next attempt. One file a policy.
 //!
 //! A balancer belongs to one core and sees that core's requests only: cores agree about keys
-//! ([`consistent_hash`]) without speaking to each other, and for the rest even shares per core are
+//! (`consistent_hash`) without speaking to each other, and for the rest even shares per core are
 //! even shares in all.
 //!
 //! *Architecture invariant*: no I/O, no clock, no health: whether an endpoint may be picked comes

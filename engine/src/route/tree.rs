@@ -122,7 +122,7 @@ impl Tree {
                     branches.push((node.param, segment_end(path, at) as u32));
                 }
                 let keys = node.keys as usize..node.keys as usize + usize::from(node.children_len);
-                let Some(child) = self.keys[keys].iter().position(|&key| key == next) else {
+                let Some(child) = memchr::memchr(next, &self.keys[keys]) else {
                     break;
                 };
                 node = &self.nodes[node.children as usize + child];
@@ -141,9 +141,10 @@ impl Tree {
     /// Adds a tree.
     pub(super) fn plant(&mut self, draft: Draft) -> u32 {
         let root = self.nodes.len() as u32;
-        let mut queue = std::collections::VecDeque::from([(root, draft)]);
+        // Depth first, so that what hangs in a chain lies in a row.
+        let mut drafts = vec![(root, draft)];
         self.nodes.push(Node::BARE);
-        while let Some((index, draft)) = queue.pop_front() {
+        while let Some((index, draft)) = drafts.pop() {
             let mut node = Node {
                 label: self.labels.len() as u32,
                 label_len: draft.label.len() as u32,
@@ -157,12 +158,12 @@ impl Tree {
             self.labels.extend(draft.label);
             for (key, child) in draft.children {
                 self.keys.push(key);
-                queue.push_back((self.nodes.len() as u32, child));
+                drafts.push((self.nodes.len() as u32, child));
                 self.nodes.push(Node::BARE);
             }
             if let Some(param) = draft.param {
                 node.param = self.nodes.len() as u32;
-                queue.push_back((node.param, *param));
+                drafts.push((node.param, *param));
                 self.nodes.push(Node::BARE);
             }
             self.nodes[index as usize] = node;

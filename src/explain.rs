@@ -1,0 +1,181 @@
+//! `ringway explain`: which route would take a request, and why no other, answered by the same code
+//! that serves.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ringway_engine::explain::Query;
+
+use crate::Exit;
+use crate::file::FileArgument;
+use crate::paint::{Paint, err, out, out_json};
+
+/// Arguments of `ringway explain`.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "ringway explain [OPTIONS] [METHOD] URL",
+    after_help = "\
+Examples:
+  ringway explain http://localhost:8080/api/v1/users/7
+  ringway explain POST http://shop.example.com/orders?dry=1 -H 'X-Env: canary' --from 10.0.0.5
+
+Nothing is sent: the answer comes from the file alone. A URL that starts with `/` has no host.
+
+Exit codes: 0 a route takes the request; 1 the file has errors; 2 the request cannot be understood;
+3 no route takes it, and the gateway would answer with an error itself."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    file: FileArgument,
+    /// METHOD (GET if left out) and URL of the request
+    #[arg(value_name = "METHOD> <URL", num_args = 1..=2, required = true)]
+    request: Vec<String>,
+    /// A header of the request; may be given several times
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
+    headers: Vec<(String, String)>,
+    /// The address that the client connects from
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    from: IpAddr,
+    /// Print one JSON object for a script instead of text for a person
+    #[arg(long)]
+    json: bool,
+}
+
+/// Explains what would happen to the request.
+pub(crate) fn run(arguments: &Arguments) -> Exit {
+    let (method, url) = match &arguments.request[..] {
+        [method, url] => (method.as_str(), url.as_str()),
+        [url] => ("GET", url.as_str()),
+        // clap lets neither none nor three pass.
+        _ => return Exit::Failed,
+    };
+    let target = match Target::parse(url) {
+        Ok(target) => target,
+        Err(message) => return not_understood(&message),
+    };
+    if !is_token(method) {
+        return not_understood(&format!("{method:?} is not a method, such as GET or POST"));
+    }
+    let opened = match arguments.file.open() {
+        Ok(opened) => opened,
+        Err(trouble) => {
+            if arguments.json {
+                let diagnostics = trouble.diagnostics();
+                out_json(&serde_json::json!({ "diagnostics": diagnostics }));
+            } else {
+                trouble.tell();
+            }
+            return Exit::Failed;
+        }
+    };
+    if target.tls {
+        let warning = Paint::stderr().warning("warning");
+        err(format_args!("{warning}: there is no TLS listener yet; explained as for http\n"));
+    }
+    let explanation = opened.snapshot.explain(&Query {
+        method: method.to_owned(),
+        host: target.host,
+        target: target.path_and_query,
+        headers: arguments.headers.clone(),
+        client: arguments.from,
+    });
+    if arguments.json {
+        out_json(&explanation);
+    } else {
+        out(format_args!("{}\n", explanation.to_string().trim_end()));
+    }
+    if explanation.route.is_some() { Exit::Done } else { Exit::NoRoute }
+}
+
+fn not_understood(message: &str) -> Exit {
+    err(format_args!("{}: {message}\n", Paint::stderr().bad("error")));
+    Exit::Usage
+}
+
+/// The parts of a URL that reach a gateway.
+#[derive(Debug, PartialEq, Eq)]
+struct Target {
+    tls: bool,
+    /// With the port if one is written; empty if the URL is a path.
+    host: String,
+    /// Exactly as written: what the gateway makes of it is what one wants to know.
+    path_and_query: String,
+}
+
+impl Target {
+    /// Takes a URL apart without changing anything in it. A fragment stays where it is: a browser
+    /// would leave it out, so whoever writes one here wants to see what the gateway says.
+    fn parse(url: &str) -> Result<Target, String> {
+        let (tls, rest) = match url.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
+            // `/login?next=http://…` is a path.
+            _ if url.starts_with('/') || url == "*" => {
+                let path_and_query = url.to_owned();
+                return Ok(Target { tls: false, host: String::new(), path_and_query });
+            }
+            _ => {
+                return Err(format!(
+                    "{url:?} is not a URL; write http://HOST/PATH, or a path that starts with /"
+                ));
+            }
+        };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (host, rest) = rest.split_at(end);
+        if host.is_empty() {
+            return Err(format!("{url:?} names no host"));
+        }
+        let slash = if rest.starts_with('/') { "" } else { "/" };
+        Ok(Target { tls, host: host.to_owned(), path_and_query: format!("{slash}{rest}") })
+    }
+}
+
+/// A token of RFC 9110 §5.6.2, which methods and field names are.
+fn is_token(text: &str) -> bool {
+    let other = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || other(byte))
+}
+
+fn parse_header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("write it as `Name: value`")?;
+    if !is_token(name) {
+        return Err(format!("`{name}` is not the name of a header"));
+    }
+    Ok((name.to_owned(), value.trim_matches([' ', '\t']).to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(url: &str, host: &str, path_and_query: &str) {
+        let (host, path_and_query) = (host.to_owned(), path_and_query.to_owned());
+        let tls = url.starts_with("https");
+        assert_eq!(Target::parse(url), Ok(Target { tls, host, path_and_query }));
+    }
+
+    #[test]
+    fn a_url_is_taken_apart_and_left_as_written() {
+        check("http://localhost:8080/a/../b?x=%20", "localhost:8080", "/a/../b?x=%20");
+        check("HTTP://[::1]:80", "[::1]:80", "/");
+        check("https://shop.example.com?q", "shop.example.com", "/?q");
+        check("/login?next=http://x/", "", "/login?next=http://x/");
+        check("*", "", "*");
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused_with_a_remedy() {
+        for wrong in ["localhost/x", "ftp://host/", "http:///x", ""] {
+            let error = Target::parse(wrong).expect_err(wrong);
+            assert!(error.contains("URL") || error.contains("host"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_header_is_a_name_and_a_value() {
+        let parsed = parse_header("X-Env:  canary: yes ");
+        assert_eq!(parsed, Ok(("X-Env".to_owned(), "canary: yes".to_owned())));
+        assert!(parse_header("X-Env").is_err());
+        assert!(parse_header("X Env: a").is_err());
+    }
+}

@@ -1,0 +1,169 @@
+//! The gateway's file: where it is (`-c`), what it says, and what is wrong with it. The one place
+//! where a file becomes a snapshot, so that every subcommand means the same by "the file".
+
+use std::path::{Path, PathBuf};
+
+use ringway_config::{Config, Diagnostic, Diagnostics, Severity};
+use ringway_engine::Snapshot;
+use ringway_filters::FilterSettings;
+
+use crate::paint::{Paint, err};
+
+/// `-c`, the same for every subcommand that reads the file.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FileArgument {
+    /// The YAML file that says where to listen and which service takes which request
+    #[arg(short = 'c', long = "config", value_name = "FILE", default_value = DEFAULT_FILE)]
+    path: PathBuf,
+}
+
+/// Where the file is looked for when nobody says.
+const DEFAULT_FILE: &str = "./ringway.yaml";
+
+/// The smallest useful file, as the README shows it.
+pub(crate) const FIVE_LINES: &str = "\
+server: {port: 8080}
+routes:
+  - name: site
+    prefix: /
+    targets: [{addr: \"http://127.0.0.1:9000\"}]
+";
+
+/// A file that can be served.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// What it says.
+    pub(crate) config: Config<FilterSettings>,
+    /// The same, made ready to serve.
+    pub(crate) snapshot: Snapshot,
+    /// What deserves attention: it serves, but perhaps not as meant.
+    pub(crate) warnings: Diagnostics,
+}
+
+/// Why a file cannot be served.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// There is no file at this path.
+    Missing(PathBuf),
+    /// Everything that is wrong with it.
+    Wrong(Diagnostics),
+}
+
+impl FileArgument {
+    /// Reads the file and builds the snapshot, with the environment of this process.
+    pub(crate) fn open(&self) -> Result<Opened, Trouble> {
+        // Asked first, because this is what everybody meets who starts Ringway without reading.
+        if matches!(self.path.try_exists(), Ok(false)) {
+            return Err(Trouble::Missing(self.path.clone()));
+        }
+        let loaded = ringway_config::load(&self.path, &|name| std::env::var(name).ok());
+        build(loaded).map_err(Trouble::Wrong)
+    }
+}
+
+/// Builds the snapshot of a file that has been read.
+pub(crate) fn build(
+    loaded: Result<ringway_config::Loaded<FilterSettings>, Diagnostics>,
+) -> Result<Opened, Diagnostics> {
+    let ringway_config::Loaded { config, mut warnings, source } = loaded?;
+    let snapshot = Snapshot::build(&config).map_err(|errors| {
+        let placed = errors.into_iter().map(|e| source.diagnose(&e.path, e.message, e.help));
+        Diagnostics(placed.collect())
+    })?;
+    let found = snapshot.warnings().into_iter();
+    warnings.0.extend(found.map(|w| source.warn(&w.path, w.message, w.help)));
+    Ok(Opened { config, snapshot, warnings })
+}
+
+impl Trouble {
+    /// The same as diagnostics, for `--json`.
+    pub(crate) fn diagnostics(&self) -> Diagnostics {
+        match self {
+            Trouble::Wrong(diagnostics) => diagnostics.clone(),
+            Trouble::Missing(path) => Diagnostics(vec![Diagnostic {
+                severity: Severity::Error,
+                file: path.display().to_string(),
+                line: 0,
+                column: 0,
+                path: String::new(),
+                message: "there is no such file".to_owned(),
+                help: Some("name the file with `-c`, or see `ringway demo`".to_owned()),
+                snippet: String::new(),
+            }]),
+        }
+    }
+
+    /// Says on standard error what is wrong and what to do.
+    pub(crate) fn tell(&self) {
+        match self {
+            Trouble::Missing(path) => err(missing(path, Paint::stderr())),
+            Trouble::Wrong(diagnostics) => tell(diagnostics),
+        }
+    }
+}
+
+/// Prints diagnostics on standard error.
+pub(crate) fn tell(diagnostics: &Diagnostics) {
+    let paint = Paint::stderr();
+    for diagnostic in &diagnostics.0 {
+        err(format_args!("{}\n", coloured(diagnostic, paint)));
+    }
+}
+
+/// A diagnostic with its first word, which is its severity, in colour.
+fn coloured(diagnostic: &Diagnostic, paint: Paint) -> String {
+    let text = diagnostic.to_string();
+    for (word, painted) in [("error", paint.bad("error")), ("warning", paint.warning("warning"))] {
+        if let Some(rest) = text.strip_prefix(word) {
+            return painted + rest;
+        }
+    }
+    text
+}
+
+/// What to do when there is no file yet.
+fn missing(path: &Path, paint: Paint) -> String {
+    let file: String = FIVE_LINES.lines().map(|line| format!("    {line}\n")).collect();
+    format!(
+        "{error}: there is no file {path}
+
+  To see Ringway at work without any file:
+
+    ringway demo
+
+  To put it in front of a service of yours, write these lines to {path}
+  (with your service's address instead of 127.0.0.1:9000):
+
+{file}
+  If your file is elsewhere, name it: -c path/to/gateway.yaml
+",
+        error = paint.bad("error"),
+        path = path.display(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_file_tells_what_to_do() {
+        let argument = FileArgument { path: PathBuf::from("/nowhere/ringway.yaml") };
+        let trouble = argument.open().expect_err("there is no such file");
+        let Trouble::Missing(path) = &trouble else { panic!("{trouble:?}") };
+        let text = missing(path, Paint::PLAIN);
+        for part in ["/nowhere/ringway.yaml", "ringway demo", "127.0.0.1:9000", "-c path"] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+        assert_eq!(trouble.diagnostics().len(), 1);
+    }
+
+    #[test]
+    fn the_five_lines_are_a_whole_file_and_stand_in_the_readme() {
+        let loaded = ringway_config::load_str("five.yaml", FIVE_LINES, &|_| None);
+        let opened = build(loaded).unwrap_or_else(|wrong| panic!("{wrong}"));
+        assert_eq!(opened.config.routes.len(), 1);
+        assert_eq!(FIVE_LINES.lines().count(), 5);
+        assert!(include_str!("../README.md").contains(FIVE_LINES));
+    }
+}
