@@ -179,7 +179,6 @@ impl Fault {
 mod tests {
     use std::cell::Cell;
     use std::task::{Context, Poll, Waker};
-    use std::time::Instant;
 
     use super::*;
     use crate::tests::{build, read, refused};
