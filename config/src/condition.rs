@@ -73,7 +73,7 @@ pub enum ValueTest {
 
 /// One text, or a list of them.
 #[derive(JsonSchema)]
-#[schemars(untagged)]
+#[schemars(untagged, inline)]
 pub(crate) enum OneOrMany {
     One(String),
     Many(Vec<String>),

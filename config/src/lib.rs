@@ -12,9 +12,12 @@ mod document;
 mod environment;
 mod findings;
 mod log;
+mod path;
 mod reader;
+mod reference;
 mod route;
 mod schema;
+mod secret;
 mod sections;
 mod server;
 mod source;
@@ -34,6 +37,7 @@ pub use address::{Address, Cidr};
 pub use condition::{Matching, PathMatch, ValueMatch, ValueTest};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use log::{Level, Log, LogFormat};
+pub use reference::reference;
 pub use route::{
     Action, Forward, HostHeader, Redirect, Respond, Rewrite, Route, RouteTimeouts, SplitArm,
     Upgrade,

@@ -12,7 +12,7 @@ use super::{
 use crate::address::Cidr;
 use crate::condition::{self, Matching, OneOrMany, PathMatch, ValueTestWritten};
 use crate::findings::Findings;
-use crate::reader::TEXT_OR;
+use crate::reader::TEMPLATE_OR;
 use crate::template::Template;
 use crate::units::{self, ByteLimit, Bytes, Limit, Period};
 use crate::upstream::{BalanceWritten, Pool, TargetWritten, Upstream, UpstreamTimeouts, one};
@@ -75,6 +75,7 @@ pub(crate) struct RouteWritten<F> {
     /// The filters of the route, in the order in which a request passes them, after
     /// `global_filters`.
     #[serde(default = "Vec::<F>::new")]
+    #[expect(dead_code, reason = "each filter is read by itself; this one is for the schema")]
     filters: Vec<F>,
     /// Whether `prefix` is taken off the path that the upstream sees; at least `/` remains.
     #[serde(default)]
@@ -179,7 +180,7 @@ impl<'de> Deserialize<'de> for RedirectWritten {
             }
         }
 
-        from.deserialize_newtype_struct(TEXT_OR, Either)
+        from.deserialize_newtype_struct(TEMPLATE_OR, Either)
     }
 }
 
