@@ -311,7 +311,7 @@ impl Builder<'_> {
             return Err(fault(
                 place,
                 "a list or a map cannot be a key".to_owned(),
-                "write a name before the colon; a value that begins with `{`, `[` or `*` needs quotes",
+                "write a name before the colon; text that begins with `{` or `[` needs quotes",
             ));
         }
         self.check_depth(1, &place)?;

@@ -22,6 +22,7 @@ mod sections;
 mod server;
 mod source;
 mod template;
+mod text_or;
 mod units;
 mod upstream;
 mod workers;

@@ -165,8 +165,8 @@ fn an_alias_repeats_a_value() {
 
 #[test]
 fn a_source_finds_the_place_of_a_field() {
-    let text = "routes:\n  - name: a\n    filters:\n      - headers: {request: {set: {X-A: b}}}\n    \
-                targets: [{addr: a:1}]\n";
+    let text = "routes:\n  - name: a\n    filters:\n      \
+                - headers: {request: {set: {X-A: b}}}\n    targets: [{addr: a:1}]\n";
     let source = common::load(text).unwrap().source;
     let place = |path: &str| {
         let found = source.diagnose(path, String::new(), None);
@@ -184,7 +184,8 @@ fn a_source_finds_the_place_of_a_field() {
 
 #[test]
 fn a_message_of_somebody_else_is_cleaned_too() {
-    let text = "server: {via: \"${WORD}\"}\nglobal_filters:\n  - headers: {request: {set: {api_key: hunter2}}}\n";
+    let text = "server: {via: \"${WORD}\"}\n\
+                global_filters: [{headers: {request: {set: {api_key: hunter2}}}}]\n";
     let source = common::load(text).unwrap().source;
     let message = "`hunter2` and `swordfish` and \u{1b}[31m".to_owned();
     let found = source.diagnose("server.via", message, Some("not swordfish".to_owned()));

@@ -49,7 +49,11 @@ const WORDS: [&str; 40] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn no_text_panics_the_reader(text in "\\PC{0,200}") {
@@ -90,7 +94,8 @@ proptest! {
     ) {
         let env = |_: &str| Some("swordfish".to_owned());
         let text = words.concat();
-        let said = match ringway_config::load_str::<common::ToyFilter>("gateway.yaml", &text, &env) {
+        let loaded = ringway_config::load_str::<common::ToyFilter>("gateway.yaml", &text, &env);
+        let said = match loaded {
             Ok(loaded) => loaded.warnings.to_string(),
             Err(errors) => errors.to_string(),
         };
