@@ -231,9 +231,6 @@ impl ServerWritten {
             (Some(listen), None) => listeners(listen, findings),
             (None, port) => {
                 let port = port.unwrap_or(Server::PORT);
-                if port == 0 {
-                    findings.error("server.port", "0 is no port", "write a number from 1 to 65535");
-                }
                 vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)]
             }
         };
@@ -268,14 +265,8 @@ fn listeners(written: &[String], findings: &mut Findings<'_>) -> Vec<SocketAddr>
         let path = format!("server.listen[{index}]");
         let port = text.rsplit_once(':').map_or("8080", |(_, port)| port);
         match text.parse::<SocketAddr>() {
-            Ok(addr) if addr.port() == 0 => {
-                findings.error(
-                    path,
-                    format!("`{text}` has no port"),
-                    "write a port from 1 to 65535",
-                );
-            }
-            Ok(addr) if listen.contains(&addr) => {
+            // Port 0 is any free one, another each time.
+            Ok(addr) if addr.port() != 0 && listen.contains(&addr) => {
                 findings.error(path, format!("`{addr}` is listed twice"), "keep one");
             }
             Ok(addr) => listen.push(addr),

@@ -8,11 +8,12 @@ use std::rc::Rc;
 use ringway_config::Accept;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::admission::Admission;
 use crate::clock;
 use crate::connection;
 use crate::io::Stream;
 use crate::limits::{BACKLOG, HANDOVER_SLACK, SWEEP_EVERY};
-use crate::worker::{Admission, Message, Worker};
+use crate::worker::{Message, Worker};
 
 /// Binds `address` once for each of `workers`, so that the kernel spreads connections over them.
 /// Port 0 is chosen once and shared.
@@ -98,7 +99,7 @@ impl Listener {
 pub(crate) fn close(worker: &Rc<Worker>, listener: &TcpListener) {
     if listener.set_nonblocking(true).is_ok() {
         while let Ok((stream, peer)) = listener.accept() {
-            if let Some(admission) = Admission::take(&worker.common, peer.ip()) {
+            if let Some(admission) = Admission::take(&worker.common.places, peer.ip()) {
                 take_over(worker, stream.into(), peer, admission);
             }
         }
@@ -112,7 +113,7 @@ fn is_exhausted(error: &io::Error) -> bool {
 }
 
 fn admit(worker: &Rc<Worker>, stream: monoio::net::TcpStream, peer: SocketAddr) {
-    let Some(admission) = Admission::take(&worker.common, peer.ip()) else {
+    let Some(admission) = Admission::take(&worker.common.places, peer.ip()) else {
         tracing::debug!(worker = worker.id, %peer, "connection refused: over the limit");
         return;
     };

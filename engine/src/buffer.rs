@@ -78,6 +78,12 @@ impl Buffer {
         self.bytes.reserve_exact(capacity.saturating_sub(self.bytes.len()));
     }
 
+    /// Keeps the first `n` bytes and puts `rest` behind them in place of what was there.
+    pub fn replace_body(&mut self, n: usize, rest: &[u8]) {
+        self.truncate(n);
+        self.extend(rest);
+    }
+
     /// Empties the buffer; its memory stays.
     pub fn clear(&mut self) {
         self.bytes.clear();

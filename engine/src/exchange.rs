@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use crate::buffer::Buffer;
 use crate::http1::write::{is_safe_value, is_token};
+use crate::http1::{HeadError, HeadLimits, MAX_FIELDS, parse_request};
 use crate::message::{FieldName, RequestHead, ResponseHead, Span};
 use crate::route::Found;
 
@@ -105,6 +106,25 @@ impl Exchange {
         }
     }
 
+    /// An exchange that has just received this request, whose path is normal: for tests of
+    /// filters, which need no gateway around them.
+    ///
+    /// # Errors
+    /// What is wrong with the head.
+    pub fn with_request(head: &[u8], started: Instant) -> Result<Self, HeadError> {
+        let limits =
+            HeadLimits { max_head: head.len(), max_line: head.len(), max_fields: MAX_FIELDS };
+        let mut exchange = Exchange::new(started);
+        let request = &mut exchange.request;
+        request.raw.extend(head);
+        parse_request(head, &mut request.head, &limits)?;
+        request.target.extend_from_slice(request.head.path_and_query(head));
+        let mut parts = request.target.splitn(2, |&byte| byte == b'?');
+        request.path.extend_from_slice(parts.next().unwrap_or_default());
+        request.query.extend_from_slice(parts.next().unwrap_or_default());
+        Ok(exchange)
+    }
+
     /// Forgets the last exchange; the memory stays.
     pub(crate) fn reset(&mut self, peer: SocketAddr, started: Instant) {
         self.request.reset();
@@ -138,7 +158,7 @@ impl Request {
 
     /// The first value of a header as the upstream shall see it, edits included.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.edits.look_up(name).unwrap_or_else(|| self.head.find(self.raw(), name.as_bytes()))
+        self.edits.first(name, || self.head.find(self.raw(), name.as_bytes()))
     }
 
     /// The first value of a known header as it arrived.
@@ -165,7 +185,7 @@ impl Response {
 
     /// The first value of a header as the client shall see it, edits included.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.edits.look_up(name).unwrap_or_else(|| self.head.find(self.raw(), name.as_bytes()))
+        self.edits.first(name, || self.head.find(self.raw(), name.as_bytes()))
     }
 
     pub(crate) fn reset(&mut self) {
@@ -267,17 +287,23 @@ impl Edits {
             .map(|e| (e.name.of(&self.text), e.value.of(&self.text)))
     }
 
-    /// `Some` when the edits decide what the header is: `Some(None)` is "removed".
-    fn look_up(&self, name: &str) -> Option<Option<&[u8]>> {
-        let of_name = |e: &&Edit| e.name.of(&self.text).eq_ignore_ascii_case(name.as_bytes());
-        match self.list.iter().find(of_name)? {
-            e if e.kind == EditKind::Remove => {
-                let added = self.list.iter().filter(of_name).find(|e| e.kind == EditKind::Add);
-                Some(added.map(|e| e.value.of(&self.text)))
-            }
+    /// The first value of a header, given the first that arrived.
+    fn first<'a>(
+        &'a self,
+        name: &str,
+        arrived: impl FnOnce() -> Option<&'a [u8]>,
+    ) -> Option<&'a [u8]> {
+        let value = |e: &Edit| e.value.of(&self.text);
+        let mut edits = self
+            .list
+            .iter()
+            .filter(|e| e.name.of(&self.text).eq_ignore_ascii_case(name.as_bytes()));
+        match edits.next() {
+            None => arrived(),
             // What arrived comes before what was added.
-            e if e.kind == EditKind::Add => None,
-            e => Some(Some(e.value.of(&self.text))),
+            Some(e) if e.kind == EditKind::Add => arrived().or(Some(value(e))),
+            Some(e) if e.kind == EditKind::Remove => edits.next().map(value),
+            Some(e) => Some(value(e)),
         }
     }
 
@@ -346,7 +372,24 @@ mod tests {
         edits.remove("X-a").unwrap();
         assert_eq!(written(&edits), []);
         assert!(edits.replaces(b"x-A"));
-        assert_eq!(edits.look_up("x-a"), Some(None));
+    }
+
+    #[test]
+    fn the_first_value_is_the_one_that_will_be_written_first() {
+        let mut edits = Edits::default();
+        let first = |edits: &Edits, arrived: Option<&'static [u8]>| {
+            edits.first("x-a", || arrived).map(<[u8]>::to_vec)
+        };
+        assert_eq!(first(&edits, Some(b"0")), Some(b"0".to_vec()));
+        edits.add("X-A", b"1").unwrap();
+        assert_eq!(first(&edits, Some(b"0")), Some(b"0".to_vec()));
+        assert_eq!(first(&edits, None), Some(b"1".to_vec()));
+        edits.remove("X-A").unwrap();
+        assert_eq!(first(&edits, Some(b"0")), None);
+        edits.add("X-A", b"2").unwrap();
+        assert_eq!(first(&edits, Some(b"0")), Some(b"2".to_vec()));
+        edits.set("X-A", b"3").unwrap();
+        assert_eq!(first(&edits, Some(b"0")), Some(b"3".to_vec()));
     }
 
     #[test]

@@ -85,11 +85,6 @@ impl Stream {
         self.split().0
     }
 
-    /// The sending direction alone.
-    pub(crate) fn writer(&mut self) -> Writer<'_> {
-        self.split().1
-    }
-
     /// The stream's deadlines.
     pub(crate) fn watch(&self) -> &Watch {
         &self.watch

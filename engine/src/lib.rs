@@ -1,15 +1,20 @@
 //! The mechanism of Ringway.
 
 mod accept;
+mod admission;
 mod attempt;
 pub mod balance;
 pub mod buffer;
+mod choose;
 pub mod clock;
 mod connection;
 mod control;
 pub mod cores;
+mod course;
+mod downstream;
 pub mod error;
 pub mod exchange;
+pub mod explain;
 pub mod filter;
 mod forward;
 pub mod gateway;
@@ -21,11 +26,17 @@ pub mod metrics;
 pub mod record;
 mod relay;
 mod respond;
+mod response;
+mod room;
 pub mod route;
 mod serve;
 pub mod shared;
 pub mod snapshot;
+mod target;
 pub mod template;
 mod tunnel;
 pub mod upstream;
 mod worker;
+
+pub use gateway::{Running, StartError};
+pub use snapshot::{BuildError, Snapshot};

@@ -1,9 +1,9 @@
 //! Answers of the gateway's own: those of routes and filters, and errors.
 
-use crate::attempt::gone;
 use crate::buffer::Buffer;
 use crate::clock;
-use crate::connection::{After, Connection};
+use crate::course::{Course, Ended};
+use crate::downstream::{After, Connection};
 use crate::error::{ClientError, Error};
 use crate::exchange::{Answer, AnswerBody, Exchange};
 use crate::forward::{self, Persistence};
@@ -11,7 +11,6 @@ use crate::http1::{self, Body, write};
 use crate::limits::DRAIN_BODY;
 use crate::message::{Method, Version};
 use crate::relay::{Framing, Incoming};
-use crate::serve::{Course, Ended};
 
 /// Answers with what the error means to the client, or not at all when there is nobody to hear.
 pub(crate) async fn error(
@@ -68,7 +67,7 @@ async fn send(
     let status = exchange.response.head.status;
     if let Err(e) = written {
         worker.buffers.give(out);
-        return Ended { status: 0, error: Some(gone(e).into()), after: After::Close };
+        return Ended { status: 0, error: Some(ClientError::gone(e).into()), after: After::Close };
     }
     let end = clock::now() + course.rules().read_timeout;
     while after == After::Keep && !unread.is_done() {

@@ -1,15 +1,15 @@
 //! `consistent_hash`: a key always gets the same endpoint, as long as that is usable and not
 //! overloaded. On all cores, and after a restart.
 //!
-//! This is rendezvous hashing (Thaler and Ravishankar, 1998): each endpoint has a score for the key,
-//! and the best score wins. Against a ring of points it has exact shares by weight, nothing to
+//! This is rendezvous hashing (Thaler and Ravishankar, 1998): each endpoint has a score for the
+//! key, and the best score wins. Against a ring of points it has exact shares by weight, nothing to
 //! rebuild, moves no key but those of an endpoint that comes or goes, and knows the next best of a
 //! key for bounded load without a walk. What it costs is one look at each endpoint, a few
 //! nanoseconds; a ring would win from hundreds of endpoints on.
 //!
 //! Bounded load (Mirrokni, Thorup and Zadimoghaddam, 2016): an endpoint takes no more than
-//! `bounded_load` times its share of the requests in flight; its keys go to their next best until it
-//! has room again.
+//! `bounded_load` times its share of the requests in flight; its keys go to their next best until
+//! it has room again.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -102,8 +102,8 @@ impl Balancer {
     }
 }
 
-/// The key of a value such as a client address or a cookie. The same on every core, in every process
-/// and in every version: a restart moves no key.
+/// The key of a value such as a client address or a cookie. The same on every core, in every
+/// process and in every version: a restart moves no key.
 pub fn key_of(value: &[u8]) -> u64 {
     // FNV-1a, and a finish that lets each bit of the value reach each bit of the key.
     let fnv = value.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {

@@ -1,5 +1,5 @@
-//! `round_robin`: one after the other by weight, evenly mixed. Weights 3 and 1 make `a a b a`, never
-//! `a a a b`.
+//! `round_robin`: one after the other by weight, evenly mixed. Weights 3 and 1 make `a a b a`,
+//! never `a a a b`.
 //!
 //! The smooth form, as nginx has it: at each pick every endpoint gains its weight in credit, the
 //! richest is picked and pays what all gained together. An endpoint that cannot be used neither

@@ -11,7 +11,8 @@ use super::{Mismatch, Request, RouteError};
 /// A set of methods: one bit each, of [`Methods`].
 pub(super) type MethodSet = u64;
 
-/// The methods that the table knows: those of RFC 9110 §9 and RFC 5789, then those that routes name.
+/// The methods that the table knows: those of RFC 9110 §9 and RFC 5789, then those that routes
+/// name.
 #[derive(Debug)]
 pub(super) struct Methods(Vec<Box<[u8]>>);
 
@@ -78,7 +79,8 @@ struct Value {
 
 impl Conditions {
     /// # Errors
-    /// An error of the route with this index: a regular expression that is none, or too many methods.
+    /// An error of the route with this index: a regular expression that is none, or too many
+    /// methods.
     pub(super) fn new(
         route: usize,
         matching: &Matching,
@@ -160,8 +162,8 @@ impl Conditions {
         Ok(())
     }
 
-    /// Whether every request that satisfies `other` surely satisfies these too. May say no where the
-    /// truth is yes.
+    /// Whether every request that satisfies `other` surely satisfies these too. May say no where
+    /// the truth is yes.
     pub(super) fn cover(&self, other: &Conditions) -> bool {
         let methods =
             self.methods == 0 || (other.methods != 0 && other.methods & !self.methods == 0);

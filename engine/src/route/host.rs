@@ -99,8 +99,8 @@ impl Hosts {
         }
     }
 
-    /// Calls `visit` with each group that this host opens, the best-ranked first. The host is as the
-    /// client sent it: any case, perhaps with a port or a trailing dot.
+    /// Calls `visit` with each group that this host opens, the best-ranked first. The host is as
+    /// the client sent it: any case, perhaps with a port or a trailing dot.
     pub(super) fn each(&self, host: &[u8], mut visit: impl FnMut(usize)) {
         let host = without_port(host);
         let host = host.strip_suffix(b".").unwrap_or(host);
@@ -134,7 +134,8 @@ impl Hosts {
     }
 }
 
-/// RFC 3986 §3.2.2: an IPv6 address is in brackets, so that the last colon after them is the port's.
+/// RFC 3986 §3.2.2: an IPv6 address is in brackets, so that the last colon after them is the
+/// port's.
 fn without_port(host: &[u8]) -> &[u8] {
     let name = match host.first() {
         Some(b'[') => memchr::memchr(b']', host).map_or(0, |at| at + 1),

@@ -18,8 +18,9 @@
 //! regular expressions run only when nothing better took the request, and how `priority` costs
 //! nothing where it is not used.
 //!
-//! *Architecture invariant*: no I/O, no clock, and no memory of a request: a [`Table`] never changes
-//! and all cores share it. What a search needs to write lies in [`Found`], which a worker reuses.
+//! *Architecture invariant*: no I/O, no clock, and no memory of a request: a [`Table`] never
+//! changes and all cores share it. What a search needs to write lies in [`Found`], which a worker
+//! reuses.
 
 mod build;
 mod condition;

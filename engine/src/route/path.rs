@@ -8,8 +8,8 @@
 //! - doubled slashes become one (`merge_slashes`).
 //!
 //! What is refused: `%00`, a `%` without two hex digits, a backslash, `#`, white space and control
-//! characters; `%2F` and `%5C` by policy, and where the policy keeps them still a segment that holds
-//! a dot segment between them, because an upstream that decodes early would climb.
+//! characters; `%2F` and `%5C` by policy, and where the policy keeps them still a segment that
+//! holds a dot segment between them, because an upstream that decodes early would climb.
 //!
 //! Overlong UTF-8 (`%C0%AE`) is never taken for the character it imitates: it stays two escapes.
 

@@ -128,8 +128,8 @@ impl Test {
 }
 
 fn compile(text: &str) -> Result<Regex, String> {
-    // Alone first: the place in an error is then one in the text as it is written, and no unbalanced
-    // parenthesis closes the group around it.
+    // Alone first: the place in an error is then one in the text as it is written, and no
+    // unbalanced parenthesis closes the group around it.
     syntax::parse_with(text, &bytes()).map_err(|error| error.to_string())?;
     Regex::builder()
         .configure(Regex::config().utf8_empty(false))

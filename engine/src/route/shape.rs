@@ -1,5 +1,5 @@
-//! What a route says about the path, lowered: canonical bytes, pieces and lengths that the tree, the
-//! ranking and the shadow analysis read.
+//! What a route says about the path, lowered: canonical bytes, pieces and lengths that the tree,
+//! the ranking and the shadow analysis read.
 
 use std::ops::Range;
 

@@ -90,7 +90,8 @@ impl Tree {
         &self.entries[list.start as usize..(list.start + list.len) as usize]
     }
 
-    /// Puts the lists of all routes whose path fits into `lists`, in no order. `branches` is memory.
+    /// Puts the lists of all routes whose path fits into `lists`, in no order. `branches` is
+    /// memory.
     pub(super) fn walk(
         &self,
         root: Root,
