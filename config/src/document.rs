@@ -12,7 +12,7 @@ use granit_parser::{Event, Parser, ScalarStyle, Span};
 
 use crate::Environment;
 use crate::environment::{self, Hidden};
-use crate::secret::looks_secret;
+use crate::secret::{holds_password, looks_secret};
 
 /// The largest file, in bytes: a hundred times what 1,000 routes need.
 pub(crate) const MAX_TEXT: usize = 16 << 20;
@@ -177,7 +177,7 @@ impl Builder<'_> {
         if self.text.len() > MAX_TEXT {
             return Err(fault(
                 0..0,
-                format!("the file has {} bytes, more than {MAX_TEXT}", self.text.len()),
+                format!("the file has more than {MAX_TEXT} bytes"),
                 "split what it describes over several gateways",
             ));
         }
@@ -260,6 +260,9 @@ impl Builder<'_> {
     fn scalar(&mut self, raw: &str, plain: bool, place: Place, anchor: usize) -> Result<(), Fault> {
         if self.expects_key() {
             return self.key(raw, place);
+        }
+        if holds_password(raw) {
+            self.document.secrets.push(place.clone());
         }
         let resolved = environment::resolve(raw, self.env, &mut self.document.hidden);
         let broken = resolved.is_err();

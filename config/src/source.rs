@@ -8,7 +8,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::{Document, Node, Place, Value};
 use crate::environment::Hidden;
 use crate::reader::quote_key;
-use crate::secret::looks_secret;
+use crate::secret::{holds_password, looks_secret};
 
 /// The most characters of a line that a snippet shows.
 const SNIPPET_WIDTH: usize = 100;
@@ -296,7 +296,11 @@ fn hide_secrets(root: &Node, hidden: &mut Vec<Hidden>) {
             }
             Value::List(items) => stack.extend(items.iter().map(|item| (&**item, secret))),
             // A value from the environment is hidden already.
-            Value::Scalar(scalar) if secret && !scalar.from_env && !scalar.broken => {
+            Value::Scalar(scalar)
+                if (secret || holds_password(&scalar.text))
+                    && !scalar.from_env
+                    && !scalar.broken =>
+            {
                 let value = scalar.text.to_string();
                 // A small number would be hidden in places that have nothing to do with it.
                 if value.len() >= SHORT || value.parse::<f64>().is_err() {

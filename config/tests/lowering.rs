@@ -193,3 +193,22 @@ fn a_message_of_somebody_else_is_cleaned_too() {
     assert_eq!(found.help.as_deref(), Some("not ${WORD}"));
     assert!(!format!("{source:?}").contains("swordfish"));
 }
+
+#[test]
+fn files_of_other_systems_are_read_too() {
+    let text = "\u{feff}server:\r\n  port: 81\r\n  via: a\r\n";
+    assert_eq!(config(text).server.via, "a");
+    let errors = common::load("server:\r\n  prot: 81\r\n").expect_err("an unknown field");
+    assert!(errors.to_string().contains("2 |   prot: 81\n"), "{errors}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let load = |path: &std::path::Path| {
+        ringway_config::load::<ToyFilter>(path, &common::env).expect_err("no file").to_string()
+    };
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert!(load(&folder.join("missing.yaml")).contains("missing.yaml"));
+    assert!(load(folder).contains("cannot be read"));
+    assert!(load(std::path::Path::new("/dev/zero")).contains("more than 16777216 bytes"));
+}

@@ -200,6 +200,16 @@ fn check_split(arms: &[SplitArm], path: &str, findings: &mut Findings<'_>) {
     }
     for (index, arm) in arms.iter().enumerate() {
         let path = format!("{path}.split[{index}]");
+        if arm.weight == 0 && arm.header.is_none() && arm.cookie.is_none() {
+            findings.warn(
+                format!("{path}.weight"),
+                format!(
+                    "no request goes to `{}`: the weight is 0, and it claims none",
+                    arm.upstream
+                ),
+                "raise the weight, or add a `header` or a `cookie` that claims requests",
+            );
+        }
         check_weight(arm.weight, format!("{path}.weight"), findings);
         if let Some((name, value)) = &arm.header {
             check_field_name(name, &format!("{path}.header"), findings);
