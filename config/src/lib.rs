@@ -1,10 +1,10 @@
 //! The file of Ringway: text → [`Config`].
 //!
-//! A text is taken apart into a tree of nodes with their places (`document`), with the environment
-//! put in (`environment`). Each section is read from its node by itself (`sections`, `reader`), into
-//! the written form of its settings, and lowered to what is needed of them (`server`, `upstream`,
-//! `route` …). Then the rules across sections are checked (`check`). Whatever is wrong on the way is
-//! a [`Diagnostic`] with its place, and all of them are shown at once.
+//! A text is taken apart into a tree of nodes with their places (`document`), with the
+//! environment put in (`environment`). Each section is read from its node by itself (`sections`,
+//! `reader`), into the written form of its settings, and lowered to what is needed of them
+//! (`server`, `upstream`, `route` …). Then the rules across sections are checked (`check`). Whatever
+//! is wrong on the way is a [`Diagnostic`] with its place, and all of them are shown at once.
 //!
 //! *Architecture invariant*: this crate knows no engine, no filter and no socket. It is generic in
 //! the settings of a filter and in nothing else.
@@ -25,8 +25,9 @@
 //!       - dely: 5s
 //! ";
 //! let errors = ringway_config::load_str::<Filter>("ringway.yaml", text, &|_| None).err();
-//! let helps: Vec<_> = errors.iter().flat_map(|all| &all.0).map(|one| one.help.as_deref()).collect();
-//! assert_eq!(helps, [Some("did you mean `prefix`?"), Some("did you mean `delay`?")]);
+//! let errors = errors.map(|errors| errors.0).unwrap_or_default();
+//! let helps: Vec<_> = errors.iter().filter_map(|error| error.help.as_deref()).collect();
+//! assert_eq!(helps, ["did you mean `prefix`?", "did you mean `delay`?"]);
 //! ```
 
 #![forbid(unsafe_code)]
