@@ -120,6 +120,8 @@ pub(crate) struct Document {
     pub(crate) faults: Vec<Fault>,
     /// What must not be shown.
     pub(crate) hidden: Vec<Hidden>,
+    /// Where values came from the environment, and what they are.
+    pub(crate) from_env: Vec<(Place, Box<str>)>,
     /// Where the values of fields that look secret are.
     pub(crate) secrets: Vec<Place>,
     /// The key whose value was being read when the text could not be understood.
@@ -270,6 +272,9 @@ impl Builder<'_> {
             self.document.faults.push(fault(place.clone(), message, help));
             environment::Resolved::default()
         });
+        if resolved.from_env {
+            self.document.from_env.push((place.clone(), resolved.text.as_str().into()));
+        }
         let scalar = Scalar {
             text: resolved.text.into(),
             template: resolved.template.map(String::into_boxed_str),

@@ -3,8 +3,9 @@
 //! A text is taken apart into a tree of nodes with their places (`document`), with the
 //! environment put in (`environment`). Each section is read from its node by itself (`sections`,
 //! `reader`), into the written form of its settings, and lowered to what is needed of them
-//! (`server`, `upstream`, `route` …). Then the rules across sections are checked (`check`). Whatever
-//! is wrong on the way is a [`Diagnostic`] with its place, and all of them are shown at once.
+//! (`server`, `upstream`, `route` …). Then the rules across sections are checked (`check`).
+//! Whatever is wrong on the way is a [`Diagnostic`] with its place, and all of them are shown at
+//! once.
 //!
 //! *Architecture invariant*: this crate knows no engine, no filter and no socket. It is generic in
 //! the settings of a filter and in nothing else.

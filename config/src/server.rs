@@ -268,7 +268,7 @@ fn listeners(written: &[String], findings: &mut Findings<'_>) -> Vec<SocketAddr>
         match text.parse::<SocketAddr>() {
             // Port 0 is any free one, another each time.
             Ok(addr) if addr.port() != 0 && listen.contains(&addr) => {
-                findings.error(path, format!("`{addr}` is listed twice"), "keep one");
+                findings.error(path, format!("`{text}` is listed twice"), "keep one");
             }
             Ok(addr) => listen.push(addr),
             Err(_) => findings.error(

@@ -212,3 +212,24 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(load(folder).contains("cannot be read"));
     assert!(load(std::path::Path::new("/dev/zero")).contains("more than 16777216 bytes"));
 }
+
+#[test]
+fn a_remedy_does_not_show_a_part_of_the_environment() {
+    for (line, value) in [
+        ("server: {trusted_proxies: [\"${VALUE}\"]}", "10.123.45.6/8"),
+        ("upstreams: {a: {targets: [{addr: \"${VALUE}\"}]}}", "https://swordfish"),
+        ("routes: [{name: a, respond: {}, path: \"${VALUE}\"}]", "/swordfish?a"),
+        ("routes: [{name: a, respond: {}, methods: [\"${VALUE}\"]}]", "sword"),
+        ("routes: [{name: a, redirect: \"${VALUE}\"}]", "swordfish"),
+        ("server: {listen: [\"${VALUE}\"]}", "swordfish:12345"),
+        ("workers: {cores: \"${VALUE}\"}", "swordfish"),
+        ("server: {port: \"${VALUE}\"}", "-1"),
+    ] {
+        let env = |_: &str| Some(value.to_owned());
+        let loaded = ringway_config::load_str::<ToyFilter>("gateway.yaml", line, &env);
+        let said = loaded.expect_err("an error").to_string().to_lowercase();
+        for part in ["10.123", "sword", "12345", "`-1`"] {
+            assert!(!said.contains(part), "{said}");
+        }
+    }
+}

@@ -234,7 +234,7 @@ fn check_respond(respond: &Respond, path: &str, findings: &mut Findings<'_>) {
     if !(200..=599).contains(&respond.status) {
         findings.error(
             format!("{path}.status"),
-            format!("{} is not the status of an answer", respond.status),
+            format!("`{}` is not the status of an answer", respond.status),
             "write a number from 200 to 599",
         );
     }
@@ -242,7 +242,7 @@ fn check_respond(respond: &Respond, path: &str, findings: &mut Findings<'_>) {
     if matches!(respond.status, 204 | 205 | 304) && !respond.body.is_empty() {
         findings.error(
             format!("{path}.body"),
-            format!("an answer with the status {} has no body", respond.status),
+            format!("an answer with the status `{}` has no body", respond.status),
             "remove the body, or write another status",
         );
     }
@@ -268,7 +268,7 @@ fn check_redirect(
     if !REDIRECTS.contains(&redirect.status) {
         findings.error(
             format!("{path}.status"),
-            format!("{} is not the status of a redirection", redirect.status),
+            format!("`{}` is not the status of a redirection", redirect.status),
             format!("write {}", one_of(&REDIRECTS.map(|status| status.to_string()), "or")),
         );
     }
