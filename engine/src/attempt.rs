@@ -32,6 +32,10 @@ pub(crate) struct Attempt<'a> {
     pub(crate) upstream: &'a Upstream,
     /// How the client frames the body.
     pub(crate) body: Body,
+    /// The endpoint.
+    pub(crate) from: SocketAddr,
+    /// Requests that the client's connection has carried, this one included.
+    pub(crate) served: u64,
 }
 
 /// What an attempt came to.
@@ -101,12 +105,10 @@ impl Attempt<'_> {
         buffers.give(out);
         up.possible = written.is_ok();
         let (client_reader, mut client_writer) = connection.stream.split();
-        let from = lease.endpoint.address;
-        let served = connection.served;
         let heard = {
             let mut upload = pin!(Side::new(self.upload(client_reader, writer, &mut up)));
             let (reader, writer) = (&mut reader, &mut client_writer);
-            self.hear(exchange, served, whole, from, reader, writer, upload.as_mut()).await
+            self.hear(exchange, whole, reader, writer, upload.as_mut()).await
         };
         match heard {
             Heard::Response { relayed, busy } => {
@@ -122,14 +124,12 @@ impl Attempt<'_> {
     async fn hear<S: Future>(
         &self,
         exchange: &mut Exchange,
-        served: u64,
         whole: bool,
-        from: SocketAddr,
         reader: &mut Reader<'_>,
         client: &mut Writer<'_>,
         mut upload: Pin<&mut Side<S>>,
     ) -> Heard {
-        let head = self.receive_head(exchange, reader, client, from);
+        let head = self.receive_head(exchange, reader, client);
         let body = match alongside(upload.as_mut(), head).await {
             Err(error) => return Heard::Nothing(error),
             Ok(_) if exchange.response.head.status == 101 => return Heard::Upgrade,
@@ -141,7 +141,13 @@ impl Attempt<'_> {
             Next::RetryAfter(_) | Next::Accept => {}
         }
         let bounds = self.response_bounds();
-        let response = Response { course: self.course, bounds: &bounds, body, from, served };
+        let response = Response {
+            course: self.course,
+            bounds: &bounds,
+            body,
+            from: self.from,
+            served: self.served,
+        };
         let relayed = response.relay(exchange, reader, client, upload.as_mut()).await;
         Heard::Response { relayed, busy: upload.is_busy() }
     }
@@ -278,8 +284,8 @@ impl Attempt<'_> {
         exchange: &mut Exchange,
         reader: &mut Reader<'_>,
         client: &mut Writer<'_>,
-        from: SocketAddr,
     ) -> Result<Body, Error> {
+        let from = self.from;
         let buffers = &self.course.worker.buffers;
         let limits = &self.course.rules().head;
         let upgradable = self.wants_upgrade(exchange);

@@ -210,7 +210,8 @@ async fn forward_to(
             Ok(lease) => {
                 let shard = &course.worker.shard;
                 if lease.reused { &shard.reuses } else { &shard.connects }.add(1);
-                let attempt = Attempt { course, route, upstream, body };
+                let served = connection.served;
+                let attempt = Attempt { course, route, upstream, body, from: address, served };
                 attempt.make(connection, exchange, lease).await
             }
             Err(error) if upstream.has_other(&exchange.tried, address) => {
