@@ -146,8 +146,8 @@ pub(super) fn locked_memory(limits: &str, release: &str, io_uring: &RingTrial) -
         return unreadable(name, "/proc/self/limits");
     };
     let found = match now.soft {
-        u64::MAX => "unlimited".to_owned(),
-        bytes => format!("{} KiB", bytes / 1024),
+        u64::MAX => "unlimited (memlock)".to_owned(),
+        bytes => format!("{} KiB (memlock)", bytes / 1024),
     };
     let counted = kernel_version(release).is_none_or(|kernel| kernel < KERNEL_WITHOUT_MEMLOCK);
     let refused = *io_uring == RingTrial::Refused(Errno::NOMEM.raw_os_error());
@@ -158,7 +158,7 @@ pub(super) fn locked_memory(limits: &str, release: &str, io_uring: &RingTrial) -
             .why("This kernel counts the rings of each worker as locked memory.")
             .fix("ulimit -l unlimited (systemd: LimitMEMLOCK=infinity)")
     } else {
-        Finding::ok(name, format!("{found} (this kernel does not count io_uring's rings)"))
+        Finding::ok(name, format!("{found}; this kernel does not count io_uring's rings"))
     }
 }
 
@@ -172,7 +172,7 @@ pub(super) fn open_files(limits: &str) -> Finding {
         u64::MAX => "unlimited".to_owned(),
         number => number.to_string(),
     };
-    let found = format!("{} (may be raised to {})", words(now.soft), words(now.hard));
+    let found = format!("{} (nofile; may be raised to {})", words(now.soft), words(now.hard));
     if now.soft >= OPEN_FILES {
         return Finding::ok(name, found);
     }
