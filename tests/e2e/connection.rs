@@ -1,6 +1,9 @@
 //! Connections of clients: kept alive, pipelined, closed when they should be.
 
-use crate::harness::{Driver, Gateway, Origin, chunked, scenes};
+use std::thread;
+use std::time::Duration;
+
+use crate::harness::{Client, Driver, Gateway, Origin, chunked, scenes};
 
 scenes![
     a_connection_takes_many_requests,
@@ -10,6 +13,7 @@ scenes![
     http_1_0_may_stay,
     pipelined_requests_are_answered_in_order,
     pipelined_bodies_are_told_apart,
+    a_flood_of_pipelined_requests_is_answered,
     an_empty_line_before_a_request_is_forgiven,
     pieces_make_the_same_request,
     responses_in_pieces_make_the_same_answer,
@@ -98,6 +102,27 @@ fn pipelined_bodies_are_told_apart(driver: Driver) {
     assert_eq!(client.answer().expect(200).json()["target"], "/4");
     let targets: Vec<_> = origin.requests().into_iter().map(|request| request.target).collect();
     assert_eq!(targets, ["/1", "/2", "/3", "/4"]);
+}
+
+/// The client reads nothing until it has sent everything: neither side may wait for the other.
+fn a_flood_of_pipelined_requests_is_answered(driver: Driver) {
+    const REQUESTS: usize = 5_000;
+    let origin = Origin::saying("again");
+    let gateway = Gateway::forward(driver, &origin);
+    let before = gateway.rss_kib();
+    let mut client = gateway.client();
+    let mut sender = Client::over(client.wire.stream.try_clone().unwrap());
+    let sending = thread::spawn(move || {
+        sender.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(REQUESTS));
+    });
+    origin.await_requests(100);
+    for _ in 0..REQUESTS {
+        assert_eq!(client.answer().expect(200).text(), "again");
+    }
+    sending.join().unwrap();
+    assert!(!client.dawdle(Duration::from_millis(1)));
+    assert_eq!(origin.connections(), 1);
+    gateway.await_rss_kib(before + 4 * 1024);
 }
 
 /// RFC 9112 §2.2: a server should ignore at least one.

@@ -1,9 +1,10 @@
 //! Deadlines (HTTP_SAFETY rule 23). Each is set short and waited for by what it does; the other
 //! ones stay far away, so that what happened can only be this one.
 
+use std::thread;
 use std::time::Duration;
 
-use crate::harness::{BOUND, Deaf, Driver, Framing, Gateway, Origin, ok, scenes};
+use crate::harness::{BOUND, Client, Deaf, Driver, Framing, Gate, Gateway, Origin, ok, scenes};
 
 scenes![
     a_head_that_does_not_end_is_late,
@@ -19,6 +20,7 @@ scenes![
     an_answer_that_stops_is_cut,
     a_slow_answer_that_goes_on_is_not_cut,
     a_client_that_takes_nothing_is_let_go,
+    an_origin_that_takes_nothing_is_let_go,
     a_body_below_the_minimum_rate_is_late,
 ];
 
@@ -203,6 +205,31 @@ fn a_client_that_takes_nothing_is_let_go(driver: Driver) {
     assert_eq!(head.field("content-length"), Some("100000000000"));
     // The client reads no further, and the gateway does not wait for it for ever.
     origin.await_ended(1);
+}
+
+fn an_origin_that_takes_nothing_is_let_go(driver: Driver) {
+    let done = Gate::default();
+    let pass = done.clone();
+    let origin = Origin::script(move |connection| {
+        connection.head()?;
+        // Reads nothing of the body, and does not close either.
+        pass.pass()
+    });
+    let gateway = Gateway::forward_route(driver, &origin, "timeouts:\n  idle: 300ms");
+    let mut client = gateway.client();
+    client.request("POST", "/", &["Content-Length: 100000000000"]);
+    let mut sender = Client::over(client.wire.stream.try_clone().unwrap());
+    let sending = thread::spawn(move || {
+        let block = vec![b'x'; 64 * 1024];
+        while sender.wire.write(&block).is_ok() {}
+    });
+    // What is answered may be lost to the bytes that are still on their way; the end is not.
+    if let Some(answer) = client.answer_or_end() {
+        answer.expect_error(504);
+    }
+    client.until_end();
+    sending.join().unwrap();
+    done.open();
 }
 
 /// The gateway leaves a body some seconds before it measures (TCP starts slowly), so this scene

@@ -11,6 +11,7 @@ scenes![
     errors_carry_the_request_id,
     errors_to_head_have_no_body,
     errors_carry_nothing_that_was_sent,
+    logs_escape_what_was_sent,
     an_answer_with_a_huge_head_is_502,
 ];
 
@@ -119,6 +120,26 @@ fn errors_carry_nothing_that_was_sent(driver: Driver) {
     // TRACE would mirror what was sent.
     client.request("TRACE", "/", &secrets).answer().expect_error(405);
     assert!(!gateway.log().contains("s3cret"), "{}", gateway.log());
+}
+
+/// HTTP_SAFETY rule 27: what a client sends must not steer the terminal of whoever reads the log,
+/// nor look like a line of its own.
+fn logs_escape_what_was_sent(driver: Driver) {
+    let origin = Origin::answering("HTTP/1.1 200 \x1b[31m\r\nX\x1b: y\r\n\r\n");
+    let logged = "log:\n  level: debug";
+    let gateway = Gateway::forward_with(driver, &origin, logged);
+    for sent in [
+        "GET /\x1b[31mred HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nX: \x1b[31m\r\n\r\n",
+        "G\x1bT / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: \x1b[31m\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    ] {
+        gateway.client().send(sent).answer_or_end();
+    }
+    let log = gateway.log();
+    let plain = |letter: char| letter == '\n' || !letter.is_control();
+    assert!(log.chars().all(plain), "{log:?}");
 }
 
 fn an_answer_with_a_huge_head_is_502(driver: Driver) {

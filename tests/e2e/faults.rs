@@ -3,13 +3,17 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
-use crate::harness::{Client, Driver, Gateway, Origin, scenes};
+use crate::harness::{Client, Driver, Gate, Gateway, Origin, chunked, scenes};
 
 scenes![
     an_origin_killed_in_the_middle_costs_its_exchange,
     a_client_reset_in_the_middle_costs_its_exchange,
     noise_costs_nobody_anything,
+    a_crowd_never_mixes_answers,
+    nothing_spins,
 ];
 
 /// Set for the process that `KilledOrigin` starts: this test binary, told to be an origin.
@@ -135,5 +139,109 @@ fn noise_costs_nobody_anything(driver: Driver) {
         let said = client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n").until_end();
         assert!(said.is_empty() || said.starts_with("HTTP/1.1 4"), "{said}");
         other.get("/").expect(200);
+    }
+}
+
+/// Many clients on two workers, each with a word of its own in every request; some of them behave.
+fn a_crowd_never_mixes_answers(driver: Driver) {
+    let origin = Origin::echo();
+    let gateway = Gateway::forward_with(driver, &origin, "workers:\n  count: 2");
+    thread::scope(|scope| {
+        for member in 0..8 {
+            let gateway = &gateway;
+            scope.spawn(move || {
+                let mut client = gateway.client();
+                for turn in 0..60 {
+                    client = member_of_a_crowd(gateway, client, member, turn);
+                }
+            });
+        }
+    });
+}
+
+/// One thing that a client may do, and the client to go on with.
+fn member_of_a_crowd(gateway: &Gateway, mut client: Client, member: u64, turn: u64) -> Client {
+    let word = format!("word-{member}-{turn}-{}", "x".repeat((turn as usize * 997) % 20_000));
+    let short = format!("/{member}/{turn}");
+    match (turn * 7 + member) % 8 {
+        0 => assert_eq!(client.get(&short).expect(200).json()["target"], *short),
+        1 => said(&client.post("/", word.as_bytes()).expect(200).json(), &word),
+        2 => {
+            let (first, second) = word.split_at(word.len() / 2);
+            client.send_split(chunked("/", &[first, second], &[]), turn);
+            said(&client.answer().expect(200).json(), &word);
+        }
+        3 => {
+            client.request("GET", &short, &[]).post_begun("/", word.as_bytes());
+            assert_eq!(client.answer().expect(200).json()["target"], *short);
+            said(&client.answer().expect(200).json(), &word);
+        }
+        4 => {
+            client.post_begun("/", word.as_bytes());
+            client.reset();
+            return gateway.client();
+        }
+        5 => {
+            client.request("POST", "/", &["Content-Length: 30000"]).send(&word);
+            client.reset();
+            return gateway.client();
+        }
+        6 => {
+            client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX: {short}\n\r\n"));
+            client.answer().expect_error(400);
+            client.until_end();
+            return gateway.client();
+        }
+        _ => {
+            client.get_with(&short, &["Connection: close"]).expect(200);
+            client.expect_end();
+            return gateway.client();
+        }
+    }
+    client
+}
+
+/// The echo tells the length and the beginning of what it received.
+#[track_caller]
+fn said(echo: &serde_json::Value, word: &str) {
+    let beginning = &word[..word.len().min(1000)];
+    assert_eq!((&echo["length"], &echo["body"]), (&word.len().into(), &beginning.into()));
+}
+
+/// Connections in every state in which nothing is to be done cost no processor time.
+fn nothing_spins(driver: Driver) {
+    const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                          Upgrade: websocket\r\n\r\n";
+    let end = Gate::default();
+    let pass = end.clone();
+    let origin = Origin::script(move |connection| {
+        let Some(request) = connection.request()? else { return Ok(()) };
+        match request.target.as_str() {
+            "/tunnel" => {
+                connection.write(SWITCH)?;
+                connection.wire.finish_writing();
+            }
+            "/stuck" => connection.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")?,
+            _ => {}
+        }
+        pass.pass()
+    });
+    let gateway = Gateway::forward(driver, &origin);
+    let mut clients: Vec<Client> = (0..6).map(|_| gateway.client()).collect();
+    let [silent, begun, gone, tunnel, stuck, body] = clients.as_mut_slice() else { return };
+    begun.send("GET / HT");
+    gone.request("GET", "/held", &[]).wire.finish_writing();
+    tunnel.request("GET", "/tunnel", &["Connection: Upgrade", "Upgrade: websocket"]).head();
+    stuck.request("GET", "/stuck", &[]).head();
+    body.request("POST", "/body", &["Content-Length: 10"]).send("half");
+    origin.await_requests(3);
+
+    let before = gateway.cpu_time();
+    assert!(!silent.dawdle(Duration::from_secs(1)));
+    let used = gateway.cpu_time() - before;
+
+    assert!(used <= Duration::from_millis(200), "{used:?} within a second of nothing");
+    for _ in 0..3 {
+        end.open();
     }
 }

@@ -1,5 +1,7 @@
 //! Filters: the chain around an exchange, seen through the filters that there are.
 
+use std::time::{Duration, Instant};
+
 use crate::harness::{Driver, Gateway, Origin, forward_route, scenes};
 
 scenes![
@@ -7,6 +9,8 @@ scenes![
     global_filters_come_first,
     filters_work_on_answers_of_our_own,
     filters_cannot_break_the_head,
+    a_filter_may_wait,
+    a_filter_may_answer,
 ];
 
 fn headers_are_set_added_and_removed(driver: Driver) {
@@ -96,4 +100,37 @@ fn filters_cannot_break_the_head(driver: Driver) {
     ";
     let (status, said) = crate::cli::ringway(&["check", "-c"], &crate::harness::dedent(file));
     assert_eq!(status, Some(1), "on {driver:?}: {said}");
+}
+
+/// While one request waits in a filter, the same worker serves others.
+fn a_filter_may_wait(driver: Driver) {
+    let origin = Origin::echo();
+    let slow = "
+        filters:
+          - fault:
+              delay: {time: 400ms}
+    ";
+    let quick = "  - name: quick\n    path: /quick\n    respond:\n      body: quick\n";
+    let gateway = Gateway::start(driver, &format!("{}{quick}", forward_route(&origin, slow)));
+    let mut waiting = gateway.client();
+    let sent = Instant::now();
+    waiting.post_begun("/slow", b"hello");
+    assert_eq!(gateway.get("/quick").expect(200).text(), "quick");
+    assert_eq!(origin.connections(), 0);
+    assert_eq!(waiting.answer().expect(200).json()["body"], "hello");
+    assert!(sent.elapsed() >= Duration::from_millis(400), "after {:?}", sent.elapsed());
+}
+
+fn a_filter_may_answer(driver: Driver) {
+    let origin = Origin::echo();
+    let abort = "
+        filters:
+          - fault:
+              abort: {status: 503}
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, abort);
+    let mut client = gateway.client();
+    client.post("/", b"GET / HTTP/1.1\r\n\r\n").expect_error(503);
+    client.get("/").expect_error(503);
+    assert_eq!(origin.connections(), 0);
 }

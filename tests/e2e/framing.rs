@@ -12,6 +12,7 @@ scenes![
     chunked_is_known_in_any_case,
     broken_chunks_are_refused,
     chunk_extensions_are_dropped,
+    a_listed_length_still_frames_the_body,
     a_body_is_never_taken_for_a_request,
     broken_answers_are_not_passed_on,
     ambiguous_answers_are_not_passed_on,
@@ -77,7 +78,7 @@ fn ambiguous_lengths_are_refused(driver: Driver) {
     refused(driver, &table);
 }
 
-/// HTTP_SAFETY rules 5, 6 and 15.
+/// HTTP_SAFETY rules 5, 6, 15 and 19.
 fn broken_heads_are_refused(driver: Driver) {
     refused(
         driver,
@@ -110,6 +111,8 @@ fn broken_heads_are_refused(driver: Driver) {
             (400, "GET / HTTP/1.1\r\nHost: a:b\r\n\r\n"),
             (400, "GET / HTTP/1.1\r\nHost: a, b\r\n\r\n"),
             (400, "GET http://user@a/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+            (400, "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: x\r\nAuthorization: y\r\n\r\n"),
+            (400, "GET / HTTP/1.1\r\nHost: a\r\nContent-Type: x\r\nContent-Type: y\r\n\r\n"),
         ],
     );
 }
@@ -128,6 +131,9 @@ fn unusual_requests_are_refused(driver: Driver) {
             (400, "GET /\r\nHost: a\r\n\r\n"),
             (400, "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n"),
             (400, "GET a HTTP/1.1\r\nHost: a\r\n\r\n"),
+            (400, "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+            (400, "GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n"),
+            (400, "GET http://a?q HTTP/1.1\r\nHost: a\r\n\r\n"),
             (400, "GET * HTTP/1.1\r\nHost: a\r\n\r\n"),
             (505, "GET / HTTP/1.2\r\nHost: a\r\n\r\n"),
             (505, "GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
@@ -247,6 +253,27 @@ fn chunk_extensions_are_dropped(driver: Driver) {
     client.request("POST", "/", &["Transfer-Encoding: chunked"]);
     client.send("5;a=b;c=\"d\"\r\nhello\r\n0000;e\r\n\r\n");
     assert_eq!(client.answer().expect(200).text(), "hello");
+}
+
+/// Whoever could strip the framing by naming it in Connection could smuggle a request behind it.
+fn a_listed_length_still_frames_the_body(driver: Driver) {
+    let origin = Origin::echo();
+    let gateway = Gateway::forward(driver, &origin);
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (framing, body) in [
+        (format!("Content-Length: {}", smuggled.len()), smuggled.to_owned()),
+        (
+            "Transfer-Encoding: chunked".to_owned(),
+            format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len()),
+        ),
+    ] {
+        let listed = "Connection: keep-alive, Content-Length, Transfer-Encoding";
+        let mut client = gateway.client();
+        client.request("POST", "/", &[listed, &framing]).send(body);
+        assert_eq!(client.answer().expect(200).json()["body"], smuggled);
+        assert_eq!(client.get("/after").expect(200).json()["target"], "/after");
+    }
+    assert!(origin.requests().iter().all(|request| request.target != "/smuggled"));
 }
 
 /// HTTP_SAFETY rule 8: the route answers by itself and reads no body, which is still a body.

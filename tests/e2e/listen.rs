@@ -10,6 +10,7 @@ scenes![
     every_listener_serves,
     workers_share_a_listener,
     connections_are_spread_over_workers,
+    the_kernel_may_deal_them_out,
     a_client_that_finished_sending_gets_its_answer,
     many_clients_at_once,
 ];
@@ -71,6 +72,21 @@ fn connections_are_spread_over_workers(driver: Driver) {
         .collect();
     assert_eq!((counts.len(), counts.iter().sum()), (2, 64), "{log}");
     assert!(counts.iter().all(|count| *count >= 26), "{counts:?}");
+}
+
+fn the_kernel_may_deal_them_out(driver: Driver) {
+    let origin = Origin::saying("here");
+    let kernel = "
+        server:
+          accept: kernel
+        workers:
+          count: 2
+          pin: false
+    ";
+    let gateway = Gateway::forward_with(driver, &origin, kernel);
+    for _ in 0..20 {
+        assert_eq!(gateway.get("/").expect(200).text(), "here");
+    }
 }
 
 fn a_client_that_finished_sending_gets_its_answer(driver: Driver) {

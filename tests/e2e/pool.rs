@@ -8,6 +8,7 @@ scenes![
     one_connection_serves_many,
     a_connection_that_closed_is_not_used,
     a_request_is_repeated_when_a_pooled_connection_dies,
+    a_repeated_request_goes_over_a_fresh_connection,
     a_body_that_went_is_not_repeated,
     a_method_that_is_not_idempotent_is_not_repeated,
     a_fresh_connection_that_dies_is_not_repeated,
@@ -68,6 +69,37 @@ fn a_request_is_repeated_when_a_pooled_connection_dies(driver: Driver) {
     assert_eq!(client.get("/2").expect(200).text(), "first");
     assert_eq!(client.get("/3").expect(200).text(), "later");
     assert_eq!(origin.connections(), 2);
+}
+
+/// Several pooled connections may be dead for one reason, such as a restart of the origin: the one
+/// repetition must not be wasted on the next of them.
+fn a_repeated_request_goes_over_a_fresh_connection(driver: Driver) {
+    const POOLED: usize = 5;
+    let gate = Gate::default();
+    let pass = gate.clone();
+    let origin = Origin::script(move |connection| {
+        connection.request()?;
+        if connection.number <= POOLED {
+            pass.pass()?;
+        }
+        connection.write(ok("first"))?;
+        // Dies when it is asked again.
+        connection.head().map(drop)
+    });
+    let gateway = Gateway::forward(driver, &origin);
+    let mut clients: Vec<_> = (0..POOLED).map(|_| gateway.client()).collect();
+    for client in &mut clients {
+        client.request("GET", "/", &[]);
+    }
+    origin.await_connections(POOLED);
+    for _ in 0..POOLED {
+        gate.open();
+    }
+    for client in &mut clients {
+        client.answer().expect(200);
+    }
+    assert_eq!(gateway.get("/").expect(200).text(), "first");
+    assert_eq!(origin.connections(), POOLED + 1);
 }
 
 fn a_body_that_went_is_not_repeated(driver: Driver) {

@@ -70,8 +70,12 @@ impl Client {
 
     #[track_caller]
     pub(crate) fn post(&mut self, target: &str, body: &[u8]) -> Response {
-        self.request("POST", target, &[&format!("Content-Length: {}", body.len())]);
-        self.send(body).answer()
+        self.post_begun(target, body).answer()
+    }
+
+    /// A POST whose answer is not waited for.
+    pub(crate) fn post_begun(&mut self, target: &str, body: &[u8]) -> &mut Client {
+        self.request("POST", target, &[&format!("Content-Length: {}", body.len())]).send(body)
     }
 
     /// The next response, whole, to any request but HEAD.

@@ -176,6 +176,16 @@ impl Gateway {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
+    /// The processor time it has used so far.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The name in parentheses may hold anything, so fields are counted behind it (proc(5)).
+        let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        // A tick is 10 ms on every Linux that Ringway runs on.
+        Duration::from_millis(ticks * 10)
+    }
+
     /// Waits until it holds no more than this, and says how much that is.
     #[track_caller]
     pub(crate) fn await_rss_kib(&self, most: u64) -> u64 {

@@ -113,6 +113,11 @@ impl Origin {
         requests.remove(0)
     }
 
+    /// How many requests came whole.
+    pub(crate) fn count(&self) -> usize {
+        self.seen.lock().requests.len()
+    }
+
     pub(crate) fn connections(&self) -> usize {
         self.seen.lock().connections
     }
