@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use monoio::BufResult;
 use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::TcpStream;
 
@@ -105,14 +106,12 @@ impl Reader<'_> {
     ///
     /// # Errors
     /// The system's error, or `TimedOut` past the deadline.
-    pub(crate) async fn read(&mut self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
+    pub(crate) fn read(
+        &mut self,
+        buffer: Buffer,
+    ) -> impl Future<Output = (io::Result<usize>, Buffer)> {
         debug_assert!(buffer.spare() > 0, "a read into nothing looks like the end");
-        let (result, buffer) = self.half.read(buffer).await;
-        let result = match result {
-            Ok(0) | Err(_) if self.watch.read_expired() => Err(io::ErrorKind::TimedOut.into()),
-            other => other,
-        };
-        (result, buffer)
+        Reading { operation: self.half.read(buffer), watch: self.watch }
     }
 
     /// Sets the deadline of this and the following reads.
@@ -128,6 +127,30 @@ impl Reader<'_> {
     /// Ends both directions of the stream at once; operations under way complete.
     pub(crate) fn abort(&self) {
         self.watch.abort();
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A read under way. Written out because an `async fn` would keep its arguments beside the
+    /// operation that they have moved into, and every idle connection holds one of these.
+    struct Reading<'a, F> {
+        #[pin]
+        operation: F,
+        watch: &'a Watch,
+    }
+}
+
+impl<F: Future<Output = BufResult<usize, Buffer>>> Future for Reading<'_, F> {
+    type Output = BufResult<usize, Buffer>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        this.operation.poll(context).map(|(result, buffer)| match result {
+            Ok(0) | Err(_) if this.watch.read_expired() => {
+                (Err(io::ErrorKind::TimedOut.into()), buffer)
+            }
+            other => (other, buffer),
+        })
     }
 }
 
