@@ -1,7 +1,7 @@
 //! `ringway check`: reads the file as `run` would, and stops before anything listens.
 
-use ringway_config::{Config, Diagnostics};
-use ringway_filters::FilterSettings;
+use ringway_config::Diagnostics;
+use ringway_engine::snapshot::Snapshot;
 use serde::Serialize;
 
 use crate::Exit;
@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
             let verdict = match &opened {
                 Ok(opened) => Verdict {
                     ok: true,
-                    summary: Some(Summary::of(&opened.config)),
+                    summary: Some(Summary::of(&opened.snapshot)),
                     diagnostics: opened.warnings.clone(),
                 },
                 Err(trouble) => {
@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
         }
         Ok(opened) => {
             tell(&opened.warnings);
-            out(format_args!("ok: {}\n", Summary::of(&opened.config)));
+            out(format_args!("ok: {}\n", Summary::of(&opened.snapshot)));
         }
         Err(trouble) => trouble.tell(),
     }
@@ -71,18 +71,9 @@ struct Summary {
 }
 
 impl Summary {
-    fn of(config: &Config<FilterSettings>) -> Summary {
-        use ringway_config::{Action, Forward};
-        let own = config
-            .routes
-            .iter()
-            .filter(|route| matches!(route.action, Action::Forward(Forward::Targets(_))))
-            .count();
-        Summary {
-            routes: config.routes.len(),
-            upstreams: config.upstreams.len() + own,
-            listeners: config.server.listen.len(),
-        }
+    fn of(snapshot: &Snapshot) -> Summary {
+        let (routes, upstreams, listeners) = snapshot.counts();
+        Summary { routes, upstreams, listeners }
     }
 }
 

@@ -5,13 +5,12 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::Exit;
-use crate::paint::{Paint, out};
+use crate::paint::{Paint, out, out_json};
 
 mod cgroup;
 mod host;
 mod ring;
 mod rules;
-mod workers;
 
 use host::Host;
 use ring::RingTrial;
@@ -31,22 +30,34 @@ pub(crate) struct Arguments {
 
 /// Examines this machine and prints what was found.
 pub(crate) fn run(arguments: &Arguments) -> Exit {
-    let trials = Trials { io_uring: ring::try_io_uring(), epoll: ring::try_epoll() };
+    let trials = Trials::now();
     let report = examine(&Host::new("/"), &trials);
     if arguments.json {
-        out(format_args!("{:#}\n", serde_json::json!(report)));
+        out_json(&report);
     } else {
         out(render(&report, Paint::stdout()));
     }
     if report.can_serve { Exit::Done } else { Exit::Failed }
 }
 
-/// What only an attempt can tell, kept apart from what files tell.
+/// What only the running system can tell, kept apart from what files tell.
 #[derive(Debug)]
 struct Trials {
     io_uring: RingTrial,
     /// The error number of an attempt that failed.
     epoll: Result<(), i32>,
+    /// What the engine makes of `workers.count: auto` here.
+    workers: usize,
+}
+
+impl Trials {
+    fn now() -> Trials {
+        Trials {
+            io_uring: ring::try_io_uring(),
+            epoll: ring::try_epoll(),
+            workers: ringway_engine::cores::auto_count(),
+        }
+    }
 }
 
 /// How good a finding is.
@@ -115,7 +126,7 @@ fn examine(host: &Host, trials: &Trials) -> Report {
     let limits = host.read("/proc/self/limits").unwrap_or_default();
     let sysctl = |name: &str| host.read(format!("/proc/sys/{name}"));
     let release = sysctl("kernel/osrelease").unwrap_or_default();
-    let cores = workers::cores(&status, cgroup::quota(host));
+    let quota = cgroup::quota(host);
     let circumstances = rules::Circumstances {
         disabled: sysctl("kernel/io_uring_disabled"),
         group: sysctl("kernel/io_uring_group"),
@@ -131,15 +142,15 @@ fn examine(host: &Host, trials: &Trials) -> Report {
         rules::accept_queue(sysctl("net/core/somaxconn").as_deref()),
         rules::syn_queue(sysctl("net/ipv4/tcp_max_syn_backlog").as_deref()),
         rules::local_ports(sysctl("net/ipv4/ip_local_port_range").as_deref()),
-        rules::cores(&cores),
+        rules::cores(&status, quota, trials.workers),
         rules::numa(&host.numa_nodes()),
     ];
     let driver = match (&trials.io_uring, trials.epoll) {
-        (RingTrial::Works | RingTrial::WithoutFlags, _) => Some("io_uring"),
+        (RingTrial::Works, _) => Some("io_uring"),
         (_, Ok(())) => Some("epoll"),
         (_, Err(_)) => None,
     };
-    Report { can_serve: driver.is_some(), driver, workers: cores.workers(), findings }
+    Report { can_serve: driver.is_some(), driver, workers: trials.workers, findings }
 }
 
 fn render(report: &Report, paint: Paint) -> String {
@@ -214,7 +225,7 @@ mod tests {
     use super::testing::Machine;
     use super::*;
 
-    const GOOD: Trials = Trials { io_uring: RingTrial::Works, epoll: Ok(()) };
+    const GOOD: Trials = Trials { io_uring: RingTrial::Works, epoll: Ok(()), workers: 4 };
 
     fn server() -> Machine {
         Machine::new()
@@ -245,9 +256,9 @@ mod tests {
     fn without_io_uring_epoll_serves_and_without_both_nothing_does() {
         let host = server().host();
         let forbidden = RingTrial::Refused(rustix::io::Errno::PERM.raw_os_error());
-        let report = examine(&host, &Trials { io_uring: forbidden.clone(), epoll: Ok(()) });
+        let report = examine(&host, &Trials { io_uring: forbidden.clone(), ..GOOD });
         assert_eq!((report.can_serve, report.driver), (true, Some("epoll")));
-        let report = examine(&host, &Trials { io_uring: forbidden, epoll: Err(38) });
+        let report = examine(&host, &Trials { io_uring: forbidden, epoll: Err(38), ..GOOD });
         assert_eq!((report.can_serve, report.driver), (false, None));
         assert!(render(&report, Paint::PLAIN).contains("Ringway cannot serve here."));
     }
@@ -295,7 +306,7 @@ Ringway can serve here. With `workers: {count: auto, driver: auto}` it uses 1 wo
 
     #[test]
     fn this_machine_can_be_examined() {
-        let trials = Trials { io_uring: ring::try_io_uring(), epoll: ring::try_epoll() };
+        let trials = Trials::now();
         assert_eq!(trials.epoll, Ok(()));
         assert!(examine(&Host::new("/"), &trials).workers >= 1);
     }

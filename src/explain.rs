@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use ringway_engine::explain::Query;
+use ringway_engine::explain::{Outcome, Query};
 
 use crate::Exit;
 use crate::file::FileArgument;
@@ -21,7 +21,7 @@ Examples:
 Nothing is sent: the answer comes from the file alone. A URL that starts with `/` has no host.
 
 Exit codes: 0 a route takes the request; 1 the file has errors; 2 the request cannot be understood;
-3 no route takes it, and the gateway would answer with an error itself."
+3 the gateway would refuse it: no route takes it, or it is malformed."
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -83,7 +83,10 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     } else {
         out(format_args!("{}\n", explanation.to_string().trim_end()));
     }
-    if explanation.route.is_some() { Exit::Done } else { Exit::NoRoute }
+    match explanation.action {
+        Outcome::Refuse { .. } => Exit::Refused,
+        Outcome::Forward(_) | Outcome::Respond { .. } | Outcome::Redirect { .. } => Exit::Done,
+    }
 }
 
 fn not_understood(message: &str) -> Exit {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use ringway_config::{Config, Diagnostic, Diagnostics, Severity};
-use ringway_engine::Snapshot;
+use ringway_engine::snapshot::{BuildError, Snapshot};
 use ringway_filters::FilterSettings;
 
 use crate::paint::{Paint, err};
@@ -30,7 +30,6 @@ routes:
 ";
 
 /// A file that can be served.
-#[derive(Debug)]
 pub(crate) struct Opened {
     /// What it says.
     pub(crate) config: Config<FilterSettings>,
@@ -66,12 +65,11 @@ pub(crate) fn build(
     loaded: Result<ringway_config::Loaded<FilterSettings>, Diagnostics>,
 ) -> Result<Opened, Diagnostics> {
     let ringway_config::Loaded { config, mut warnings, source } = loaded?;
-    let snapshot = Snapshot::build(&config).map_err(|errors| {
-        let placed = errors.into_iter().map(|e| source.diagnose(&e.path, e.message, e.help));
-        Diagnostics(placed.collect())
-    })?;
-    let found = snapshot.warnings().into_iter();
-    warnings.0.extend(found.map(|w| source.warn(&w.path, w.message, w.help)));
+    let error = |BuildError { path, message, help }| source.diagnose(&path, message, help);
+    let warning = |BuildError { path, message, help }| source.warn(&path, message, help);
+    let snapshot = Snapshot::build(&config)
+        .map_err(|errors| Diagnostics(errors.into_iter().map(error).collect()))?;
+    warnings.0.extend(snapshot.warnings().into_iter().map(warning));
     Ok(Opened { config, snapshot, warnings })
 }
 
@@ -106,7 +104,7 @@ impl Trouble {
 pub(crate) fn tell(diagnostics: &Diagnostics) {
     let paint = Paint::stderr();
     for diagnostic in &diagnostics.0 {
-        err(format_args!("{}\n", coloured(diagnostic, paint)));
+        err(format_args!("{}\n\n", coloured(diagnostic, paint)));
     }
 }
 
@@ -149,7 +147,7 @@ mod tests {
     #[test]
     fn a_missing_file_tells_what_to_do() {
         let argument = FileArgument { path: PathBuf::from("/nowhere/ringway.yaml") };
-        let trouble = argument.open().expect_err("there is no such file");
+        let Err(trouble) = argument.open() else { panic!("there is no such file") };
         let Trouble::Missing(path) = &trouble else { panic!("{trouble:?}") };
         let text = missing(path, Paint::PLAIN);
         for part in ["/nowhere/ringway.yaml", "ringway demo", "127.0.0.1:9000", "-c path"] {

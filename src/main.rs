@@ -5,9 +5,15 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
 mod demo;
 mod doctor;
+mod explain;
+mod file;
+mod logging;
 mod paint;
+mod run;
+mod schema;
 
 use std::process::ExitCode;
 
@@ -20,9 +26,10 @@ pub(crate) enum Exit {
     Done = 0,
     /// The answer is no: the file has errors, the machine could not serve, a port is taken.
     Failed = 1,
-    // 2 is clap's: the command line itself was not understood.
-    /// `explain`: the file is fine, but no route would take this request.
-    NoRoute = 3,
+    /// The command line was not understood; clap uses the same number.
+    Usage = 2,
+    /// `explain`: the file is fine, but the gateway would refuse this request.
+    Refused = 3,
 }
 
 impl From<Exit> for ExitCode {
@@ -44,11 +51,19 @@ const AFTER_HELP: &str = "\
 New here? Start with `ringway demo`: it needs no file and no other program.
 
 Exit codes: 0 done; 1 the file has errors, a port is taken or this machine could not serve;
-2 the command line was not understood; 3 (explain only) no route would take the request.";
+2 the command line was not understood; 3 (explain only) the gateway would refuse the request.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show Ringway at work: two sample services and a gateway in front, on this machine only
+    /// Serve what the file says, until Ctrl-C or SIGTERM
+    Run(run::Arguments),
+    /// Check the file without serving it: one line if it is good, else everything that is wrong
+    Check(check::Arguments),
+    /// Tell what would happen to a request: which route takes it, why no other, and where it goes
+    Explain(explain::Arguments),
+    /// Print the JSON Schema of the file, with which an editor completes and checks it
+    Schema(schema::Arguments),
+    /// Show Ringway at work: two sample services and the gateway in front, on this machine only
     Demo(demo::Arguments),
     /// Tell what this machine allows (io_uring, limits, cores) and what to change
     Doctor(doctor::Arguments),
@@ -56,6 +71,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let exit = match Cli::parse().command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
+use serde::Serialize;
+
 /// Colours for one stream, or none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Paint {
@@ -65,6 +67,15 @@ fn wanted() -> bool {
 pub(crate) fn out(text: impl fmt::Display) {
     let mut stdout = io::stdout().lock();
     let _ = write!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
+/// Writes `value` to standard output as JSON, for a script.
+pub(crate) fn out_json(value: &impl Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(json) => out(format_args!("{json}\n")),
+        // Our own types have string keys and no failing parts; a script must see it all the same.
+        Err(error) => out(format_args!("{{\"error\": \"{error}\"}}\n")),
+    }
 }
 
 /// Writes `text` to standard error; if that fails there is no other place to complain to.

@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     for warning in &opened.warnings.0 {
         tracing::warn!(file = %warning.file, line = warning.line, "{}", warning.message);
     }
-    match gateway::run(opened.snapshot, gateway::Settings::of(&opened.config)) {
+    match gateway::run(opened.snapshot) {
         Ok(()) => Exit::Done,
         Err(error) => failed(&error),
     }

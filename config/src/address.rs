@@ -67,7 +67,7 @@ impl FromStr for Address {
         match host_name(host) {
             Some(host) => Ok(Address { host, port }),
             None => Err(wrong(
-                "write `host:port` with a DNS name, an IPv4 address, or an IPv6 address in brackets",
+                "write `host:port`; the host is a name, an IPv4 address, or `[IPv6 address]`",
             )),
         }
     }
@@ -184,4 +184,86 @@ fn mask_v4(addr: Ipv4Addr, bits: u8) -> Ipv4Addr {
 
 fn mask_v6(addr: Ipv6Addr, bits: u8) -> Ipv6Addr {
     Ipv6Addr::from_bits(addr.to_bits() & u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Address, Cidr};
+
+    #[track_caller]
+    fn check_address(text: &str, shown: Option<&str>) {
+        let read = text.parse::<Address>().ok().map(|address| address.to_string());
+        assert_eq!(read.as_deref(), shown, "{text}");
+    }
+
+    #[test]
+    fn addresses_have_a_host_and_a_port() {
+        check_address("127.0.0.1:8081", Some("127.0.0.1:8081"));
+        check_address("http://127.0.0.1:8081", Some("127.0.0.1:8081"));
+        check_address("http://Users.internal", Some("users.internal:80"));
+        check_address("http://users_v2:8081/", Some("users_v2:8081"));
+        check_address("[::1]:8081", Some("[::1]:8081"));
+        check_address("http://[2001:db8::1]", Some("[2001:db8::1]:80"));
+    }
+
+    #[test]
+    fn what_is_more_or_less_than_an_address_is_refused() {
+        for text in [
+            "",
+            "users",
+            ":80",
+            "users:",
+            "users:0",
+            "users:65536",
+            "::1:80",
+            "[::1",
+            "1.2.3:80",
+            "http://",
+            "http://a/b",
+            "http://a?b",
+            "a/b:80",
+            "https://a",
+            "ftp://a",
+            "u:p@a:80",
+            "a b:80",
+            "-a:80",
+            "a..b:80",
+            "[1.2.3.4]:80",
+        ] {
+            check_address(text, None);
+        }
+    }
+
+    #[track_caller]
+    fn check_range(range: &str, addr: &str, inside: bool) {
+        let range: Cidr = range.parse().expect("a range");
+        assert_eq!(range.contains(addr.parse().expect("an address")), inside, "{range} {addr}");
+    }
+
+    #[test]
+    fn a_range_holds_the_addresses_that_begin_like_it() {
+        check_range("10.0.0.0/8", "10.255.0.1", true);
+        check_range("10.0.0.0/8", "11.0.0.1", false);
+        check_range("0.0.0.0/0", "1.2.3.4", true);
+        check_range("0.0.0.0/0", "::1", false);
+        check_range("127.0.0.1", "127.0.0.1", true);
+        check_range("127.0.0.1", "127.0.0.2", false);
+        check_range("2001:db8::/32", "2001:db8:1::1", true);
+        check_range("2001:db8::/32", "2001:db9::1", false);
+        check_range("::/0", "2001:db9::1", true);
+    }
+
+    #[test]
+    fn a_mapped_address_is_an_ipv4_address() {
+        check_range("10.0.0.0/8", "::ffff:10.1.2.3", true);
+        check_range("::ffff:10.0.0.0/104", "10.1.2.3", true);
+        check_range("::/0", "::ffff:10.1.2.3", false);
+    }
+
+    #[test]
+    fn what_is_no_range_is_refused() {
+        for text in ["", "10.0.0.0/33", "10.0.0.1/8", "::/129", "10.0.0/8", "a/8", "10.0.0.0/-1"] {
+            assert!(text.parse::<Cidr>().is_err(), "{text}");
+        }
+    }
 }

@@ -43,15 +43,15 @@ impl fmt::Display for Diagnostic {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        write!(out, "{severity}: {}\n  --> {}", self.message, self.file)?;
+        let number = self.line.to_string();
+        let margin = " ".repeat(number.len());
+        write!(out, "{severity}: {}\n {margin}--> {}", self.message, self.file)?;
         if self.line > 0 {
             write!(out, ":{}:{}", self.line, self.column)?;
         }
         if !self.path.is_empty() {
             write!(out, " ({})", self.path)?;
         }
-        let number = self.line.to_string();
-        let margin = " ".repeat(number.len());
         if let Some((line, marks)) = self.snippet.split_once('\n') {
             write!(out, "\n {margin} |\n {number} | {line}\n {margin} | {marks}")?;
         }

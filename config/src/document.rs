@@ -12,6 +12,7 @@ use granit_parser::{Event, Parser, ScalarStyle, Span};
 
 use crate::Environment;
 use crate::environment::{self, Hidden};
+use crate::secret::{holds_password, looks_secret};
 
 /// The largest file, in bytes: a hundred times what 1,000 routes need.
 pub(crate) const MAX_TEXT: usize = 16 << 20;
@@ -58,6 +59,9 @@ pub(crate) struct Scalar {
     pub(crate) plain: bool,
     /// Whether a part came from the environment.
     pub(crate) from_env: bool,
+    /// Whether a part came from the environment or from the default of a variable. Then it may be a
+    /// number in quotes too, because within `{…}` and `[…]` YAML asks for quotes around `${…}`.
+    pub(crate) substituted: bool,
     /// The first request variable in it, such as `${service}`.
     pub(crate) variable: Option<Box<str>>,
     /// Whether it could not be resolved, which has been said already.
@@ -73,6 +77,14 @@ impl Node {
         }
     }
 
+    /// The same; where no key is equal, one that differs in case: header names are lowered.
+    pub(crate) fn get_any_case(&self, key: &str) -> Option<&Entry> {
+        self.get(key).or_else(|| match &self.value {
+            Value::Map(entries) => entries.iter().find(|entry| entry.key.eq_ignore_ascii_case(key)),
+            _ => None,
+        })
+    }
+
     /// Nothing, at a place.
     pub(crate) fn empty(place: Place) -> Node {
         Node { place, value: Value::Map(Vec::new()), size: 1, height: 1 }
@@ -83,7 +95,8 @@ impl Node {
         match &self.value {
             Value::Scalar(scalar) => {
                 scalar.plain
-                    && !scalar.from_env
+                    && !scalar.substituted
+                    && !scalar.broken
                     && matches!(&*scalar.text, "" | "~" | "null" | "Null" | "NULL")
             }
             _ => false,
@@ -107,6 +120,10 @@ pub(crate) struct Document {
     pub(crate) faults: Vec<Fault>,
     /// What must not be shown.
     pub(crate) hidden: Vec<Hidden>,
+    /// Where values came from the environment, and what they are.
+    pub(crate) from_env: Vec<(Place, Box<str>)>,
+    /// Where the values of fields that look secret are.
+    pub(crate) secrets: Vec<Place>,
     /// The key whose value was being read when the text could not be understood.
     pub(crate) last_key: Option<Box<str>>,
     /// Whether the text could be understood to its end.
@@ -162,16 +179,20 @@ impl Builder<'_> {
         if self.text.len() > MAX_TEXT {
             return Err(fault(
                 0..0,
-                format!("the file has {} bytes, more than {MAX_TEXT}", self.text.len()),
+                format!("the file has more than {MAX_TEXT} bytes"),
                 "split what it describes over several gateways",
             ));
         }
-        let options = granit_parser::options! { disallow_directives: true };
+        let options = granit_parser::options! {
+            disallow_directives: true,
+            flow_nesting_limit: MAX_DEPTH,
+            block_nesting_limit: MAX_DEPTH,
+        };
         let mut documents = 0;
         for event in Parser::new_from_str_with_options(self.text, options) {
             let (event, span) = event.map_err(|error| {
                 let at = error.marker().byte_offset().unwrap_or(0).min(self.text.len());
-                not_yaml(at, &error.info())
+                self.not_yaml(at, &error.info())
             })?;
             let place = self.place(&span);
             match event {
@@ -205,6 +226,26 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// What to say where the grammar of YAML ends.
+    fn not_yaml(&self, at: usize, info: &str) -> Fault {
+        if info.contains("recursion limit") {
+            return too_deep(at..at);
+        }
+        let before = self.text.get(..at).unwrap_or_default();
+        let help = if before.ends_with('$') || before.ends_with("${") {
+            "within `{…}` and `[…]`, put `${…}` in quotes"
+        } else if info.contains("tab") {
+            "indent with spaces"
+        } else if info.contains("directives are disallowed") {
+            "remove the line that begins with `%`"
+        } else if info.contains("unknown anchor") {
+            "text that begins with `*` needs quotes"
+        } else {
+            "check the indentation, the brackets and the quotes here and in the lines above"
+        };
+        fault(at..at, format!("this is not YAML: {info}"), help)
+    }
+
     fn place(&self, span: &Span) -> Place {
         let start = span.start.byte_offset().unwrap_or(0).min(self.text.len());
         let end = span.end.byte_offset().unwrap_or(start).clamp(start, self.text.len());
@@ -222,17 +263,24 @@ impl Builder<'_> {
         if self.expects_key() {
             return self.key(raw, place);
         }
+        if holds_password(raw) {
+            self.document.secrets.push(place.clone());
+        }
         let resolved = environment::resolve(raw, self.env, &mut self.document.hidden);
         let broken = resolved.is_err();
         let resolved = resolved.unwrap_or_else(|(message, help)| {
             self.document.faults.push(fault(place.clone(), message, help));
             environment::Resolved::default()
         });
+        if resolved.from_env {
+            self.document.from_env.push((place.clone(), resolved.text.as_str().into()));
+        }
         let scalar = Scalar {
             text: resolved.text.into(),
             template: resolved.template.map(String::into_boxed_str),
             plain,
             from_env: resolved.from_env,
+            substituted: resolved.substituted,
             variable: resolved.variable.map(String::into_boxed_str),
             broken,
         };
@@ -271,7 +319,7 @@ impl Builder<'_> {
             return Err(fault(
                 place,
                 "a list or a map cannot be a key".to_owned(),
-                "write a name before the colon; a value that begins with `{`, `[` or `*` needs quotes",
+                "write a name before the colon; text that begins with `{` or `[` needs quotes",
             ));
         }
         self.check_depth(1, &place)?;
@@ -322,11 +370,7 @@ impl Builder<'_> {
 
     fn check_depth(&self, height: usize, place: &Place) -> Result<(), Fault> {
         match self.open.len() + height > MAX_DEPTH {
-            true => Err(fault(
-                place.clone(),
-                format!("values are nested more than {MAX_DEPTH} levels deep"),
-                "no setting needs that: is a bracket or the indentation wrong?",
-            )),
+            true => Err(too_deep(place.clone())),
             false => Ok(()),
         }
     }
@@ -353,9 +397,12 @@ impl Builder<'_> {
         match &mut open.value {
             Value::List(items) => items.push(node),
             Value::Map(entries) => {
-                if let Some((key, key_place)) = open.key.take()
-                    && open.keys.get(&key) == Some(&key_place)
-                {
+                let Some((key, key_place)) = open.key.take() else { return Ok(()) };
+                if looks_secret(&key) && !matches!(node.value, Value::Map(_)) {
+                    self.document.secrets.push(node.place.clone());
+                }
+                // Of a key that is written twice, the first counts.
+                if open.keys.get(&key) == Some(&key_place) {
                     entries.push(Entry { key, key_place, value: node });
                 }
             }
@@ -365,16 +412,12 @@ impl Builder<'_> {
     }
 }
 
-/// What to say where the grammar of YAML ends.
-fn not_yaml(at: usize, info: &str) -> Fault {
-    let help = if info.contains("tab") {
-        "indent with spaces"
-    } else if info.contains("unknown anchor") {
-        "text that begins with `*` needs quotes"
-    } else {
-        "check the indentation, the brackets and the quotes here and in the lines above"
-    };
-    fault(at..at, format!("this is not YAML: {info}"), help)
+fn too_deep(place: Place) -> Fault {
+    fault(
+        place,
+        format!("values are nested more than {MAX_DEPTH} levels deep"),
+        "no setting needs that: is a bracket or the indentation wrong?",
+    )
 }
 
 fn refuse_tag(place: &Place, tagged: bool) -> Result<(), Fault> {

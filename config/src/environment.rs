@@ -1,8 +1,8 @@
 //! `${NAME}` and `${NAME:-default}` in values: the environment, put in while a file is read.
 //!
-//! It is put in after the text has been parsed, so that a value cannot add a field. Upper case names
-//! the environment; `${lower_case}` names a request variable and is left for templates; `$${` is a
-//! plain `${`.
+//! It is put in after the text has been parsed, so that a value cannot add a field. Upper case
+//! names the environment; `${lower_case}` names a request variable and is left for templates; `$${`
+//! is a plain `${`.
 
 use std::fmt;
 
@@ -31,6 +31,8 @@ pub(crate) struct Resolved {
     pub(crate) template: Option<String>,
     /// Whether a part came from the environment.
     pub(crate) from_env: bool,
+    /// Whether a part came from the environment or from a default.
+    pub(crate) substituted: bool,
     /// The first request variable in it, with its braces.
     pub(crate) variable: Option<String>,
 }
@@ -75,6 +77,7 @@ pub(crate) fn resolve(
             }
             Name::Environment { name, default } => {
                 let value = look_up(name, default, env)?;
+                resolved.substituted = true;
                 if value.1 {
                     resolved.from_env = true;
                     hidden.push(Hidden { value: value.0.clone(), shown: format!("${{{name}}}") });
@@ -129,8 +132,8 @@ impl Name<'_> {
         if !name.bytes().all(word) || name.is_empty() || (upper && (lower || !begins_well)) {
             return Err((
                 format!("`${{{inner}}}` is no name"),
-                "write `${UPPER_CASE}` for the environment, `${lower_case}` for a request variable, \
-                 `$${` for a plain `${`"
+                "write `${UPPER_CASE}` for the environment, `${lower_case}` for a request \
+                 variable, `$${` for a plain `${`"
                     .to_owned(),
             ));
         }
@@ -142,5 +145,70 @@ impl Name<'_> {
                 format!("write `${{{name}}}`, or an environment variable in upper case"),
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::resolve;
+
+    fn env(name: &str) -> Option<String> {
+        match name {
+            "WORD" => Some("swordfish".to_owned()),
+            "SNEAKY" => Some("${service}".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        }
+    }
+
+    #[track_caller]
+    fn check(raw: &str, text: &str, template: &str) {
+        let resolved = resolve(raw, &env, &mut Vec::new()).expect("a value");
+        assert_eq!(resolved.text, text);
+        assert_eq!(resolved.template.as_deref().unwrap_or(text), template);
+    }
+
+    #[test]
+    fn upper_case_is_the_environment_and_lower_case_is_left() {
+        check("a", "a", "a");
+        check("$5 {a} $", "$5 {a} $", "$5 {a} $");
+        check("${WORD}", "swordfish", "swordfish");
+        check("<${WORD}/${WORD}>", "<swordfish/swordfish>", "<swordfish/swordfish>");
+        check("${UNSET:-a:-b}", "a:-b", "a:-b");
+        check("${EMPTY:-a}", "a", "a");
+        check("${EMPTY}", "", "");
+        check(
+            "/${service}/${1}/${WORD}",
+            "/${service}/${1}/swordfish",
+            "/${service}/${1}/swordfish",
+        );
+    }
+
+    #[test]
+    fn neither_an_escape_nor_the_environment_names_a_request_variable() {
+        check("$${service}", "${service}", "$${service}");
+        check("${SNEAKY}", "${service}", "$${service}");
+    }
+
+    #[test]
+    fn only_a_request_variable_that_is_written_is_one() {
+        let variable = |raw| resolve(raw, &env, &mut Vec::new()).expect("a value").variable;
+        assert_eq!(variable("${SNEAKY} $${a}"), None);
+        assert_eq!(variable("${a} ${b}").as_deref(), Some("${a}"));
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        for raw in ["${", "${}", "${a", "${Word}", "${a-b}", "${1A}", "${a:-b}", "${UNSET}"] {
+            assert!(resolve(raw, &env, &mut Vec::new()).is_err(), "{raw}");
+        }
+    }
+
+    #[test]
+    fn what_came_from_the_environment_is_noted_alone_and_in_its_value() {
+        let mut hidden = Vec::new();
+        resolve("a${WORD}", &env, &mut hidden).expect("a value");
+        let noted: Vec<_> = hidden.iter().map(|hidden| (&*hidden.value, &*hidden.shown)).collect();
+        assert_eq!(noted, [("swordfish", "${WORD}"), ("aswordfish", "a${WORD}")]);
     }
 }

@@ -23,6 +23,9 @@ pub(crate) const TEMPLATE: &str = "Template";
 /// `host: a` or `host: [a, b]`.
 pub(crate) const TEXT_OR: &str = "TextOr";
 
+/// The same where the text is a template.
+pub(crate) const TEMPLATE_OR: &str = "TemplateOr";
+
 /// Reads a section: a value of type `T` from a node at a field path. What is wrong is added to
 /// `problems`; the value is given only when nothing is.
 pub(crate) fn read<'de, T: Deserialize<'de>>(
@@ -138,8 +141,8 @@ impl<'a> Reader<'a> {
         self.problem(
             format!("`{variable}` names a request variable, which this field cannot use"),
             format!(
-                "write the value itself, `${}` for the environment, or `${variable}` if it is meant \
-                 literally",
+                "write the value itself, `${}` for the environment, or `${variable}` if it is \
+                 meant literally",
                 variable[1..].to_uppercase()
             ),
         )
@@ -161,7 +164,7 @@ impl<'a> Reader<'a> {
     fn bare<T>(&self, what: &str, read: impl Fn(&str) -> Option<T>) -> Result<T, Problem> {
         let scalar = self.scalar(what, &format!("write {what}"))?;
         match read(&scalar.text) {
-            Some(value) if scalar.plain => Ok(value),
+            Some(value) if scalar.plain || scalar.substituted => Ok(value),
             Some(_) => {
                 Err(self
                     .problem(format!("expected {what}, found text in quotes"), "remove the quotes"))
@@ -307,6 +310,9 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     ) -> Result<V::Value, Problem> {
         match (name, &self.node.value) {
             (TEXT_OR, Value::Scalar(_)) => self.deserialize_str(visitor),
+            (TEMPLATE_OR, Value::Scalar(_)) => {
+                Reader { template: true, ..self }.deserialize_str(visitor)
+            }
             (name, _) => {
                 let inner = Reader { template: self.template || name == TEMPLATE, ..self };
                 self.located(visitor.visit_newtype_struct(inner))

@@ -132,8 +132,11 @@ impl<F: DeserializeOwned> Reading<'_, '_, F> {
             let before = self.findings.errors.len();
             let written: Option<RouteWritten<Skipped>> = self.read(node, &path, "");
             let filters = match node.get("filters") {
-                Some(entry) => self.filters(&entry.value, &format!("{path}.filters")),
-                None => Some(Vec::new()),
+                // What is no list has been spoken about by the route.
+                Some(entry) if matches!(entry.value.value, Value::List(_)) => {
+                    self.filters(&entry.value, &format!("{path}.filters"))
+                }
+                _ => Some(Vec::new()),
             };
             let Some(written) = written else { continue };
             let route = written.lower(&path, filters.unwrap_or_default(), self.findings);

@@ -151,7 +151,8 @@ pub enum EncodedSlash {
 pub(crate) struct ServerWritten {
     /// The addresses to listen on, such as `["0.0.0.0:8080", "[::]:8080"]`. Instead of `port`.
     listen: Option<Vec<String>>,
-    /// The port to listen on, 1 to 65535, on every IPv4 address. Without `listen` and `port`, 8080.
+    /// The port to listen on, on every IPv4 address; 0 is any free one. Without `listen` and
+    /// `port`, 8080.
     port: Option<u16>,
     /// How fresh connections are spread over the workers: `balance`, where a worker that clearly
     /// has more connections than another hands a fresh one over, or `kernel`, where it does not.
@@ -231,9 +232,6 @@ impl ServerWritten {
             (Some(listen), None) => listeners(listen, findings),
             (None, port) => {
                 let port = port.unwrap_or(Server::PORT);
-                if port == 0 {
-                    findings.error("server.port", "0 is no port", "write a number from 1 to 65535");
-                }
                 vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)]
             }
         };
@@ -268,15 +266,9 @@ fn listeners(written: &[String], findings: &mut Findings<'_>) -> Vec<SocketAddr>
         let path = format!("server.listen[{index}]");
         let port = text.rsplit_once(':').map_or("8080", |(_, port)| port);
         match text.parse::<SocketAddr>() {
-            Ok(addr) if addr.port() == 0 => {
-                findings.error(
-                    path,
-                    format!("`{text}` has no port"),
-                    "write a port from 1 to 65535",
-                );
-            }
-            Ok(addr) if listen.contains(&addr) => {
-                findings.error(path, format!("`{addr}` is listed twice"), "keep one");
+            // Port 0 is any free one, another each time.
+            Ok(addr) if addr.port() != 0 && listen.contains(&addr) => {
+                findings.error(path, format!("`{text}` is listed twice"), "keep one");
             }
             Ok(addr) => listen.push(addr),
             Err(_) => findings.error(

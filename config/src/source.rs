@@ -7,9 +7,14 @@ use std::sync::Arc;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::{Document, Node, Place, Value};
 use crate::environment::Hidden;
+use crate::reader::quote_key;
+use crate::secret::{holds_password, looks_secret};
 
 /// The most characters of a line that a snippet shows.
 const SNIPPET_WIDTH: usize = 100;
+
+/// A value of fewer bytes than this is hidden only where it stands in quotes.
+const SHORT: usize = 4;
 
 /// What stands for a secret in a snippet or a message.
 const MASK: &str = "***";
@@ -26,6 +31,8 @@ pub struct Source {
     hidden: Vec<Hidden>,
     /// Where secrets are written.
     secrets: Vec<Place>,
+    /// Where values came from the environment, and what they are.
+    from_env: Vec<(Place, Box<str>)>,
     /// Whether nothing of the text can be shown, because nobody knows what in it is a secret.
     opaque: bool,
 }
@@ -45,12 +52,14 @@ impl Source {
                 .collect(),
             root: document.root.clone(),
             hidden: std::mem::take(&mut document.hidden),
-            secrets: Vec::new(),
+            secrets: std::mem::take(&mut document.secrets),
+            from_env: std::mem::take(&mut document.from_env),
             opaque: document.last_key.as_deref().is_some_and(looks_secret),
         };
         if let Some(root) = document.root.as_deref() {
-            collect_secrets(root, false, &mut source.secrets, &mut source.hidden);
+            hide_secrets(root, &mut source.hidden);
         }
+        source.secrets.sort_by_key(|place| (place.start, place.end));
         source.hidden.retain(|hidden| !hidden.value.is_empty());
         source.hidden.sort_by_key(|hidden| std::cmp::Reverse(hidden.value.len()));
         source.hidden.dedup();
@@ -61,9 +70,11 @@ impl Source {
     /// `routes[3].filters[0].headers`. Where the path is not in the file, its nearest parent is.
     ///
     /// Values that came from the environment and values of fields that look secret are taken out
-    /// of the message, the help and the snippet.
+    /// of the message, the help and the snippet; those of fewer than four bytes where they stand in
+    /// quotes. A message that shows a value should therefore show it whole, in backquotes.
     pub fn diagnose(&self, path: &str, message: String, help: Option<String>) -> Diagnostic {
-        self.at(self.find(path), path, message, help)
+        let (place, path) = self.find(path);
+        self.at(place, &path, message, help)
     }
 
     /// The same as a warning.
@@ -79,6 +90,14 @@ impl Source {
         message: String,
         help: Option<String>,
     ) -> Diagnostic {
+        // A remedy made of a value from the environment would show it.
+        let origin = self.from_env.iter().find(|(written, _)| place.as_ref() == Some(written));
+        let help = match (help.map(|help| self.hide(&help)), origin) {
+            (Some(help), Some((_, value))) if tells_of(&help, value) => {
+                Some("correct the value in the environment".to_owned())
+            }
+            (help, _) => help,
+        };
         let (line, column, snippet) = match place {
             Some(place) => self.snippet(&place),
             None => (0, 0, String::new()),
@@ -90,7 +109,7 @@ impl Source {
             column,
             path: path.to_owned(),
             message: self.hide(&message),
-            help: help.map(|help| self.hide(&help)),
+            help,
             snippet,
         }
     }
@@ -111,7 +130,7 @@ impl Source {
                         if !path.is_empty() {
                             path.push('.');
                         }
-                        path.push_str(&crate::reader::quote_key(&entry.key));
+                        path.push_str(&quote_key(&entry.key));
                         node = holds(&entry.value.place).then_some(&*entry.value);
                     }
                 }
@@ -128,30 +147,40 @@ impl Source {
         path
     }
 
-    /// The place of a field: of its value if that is a scalar, else of its key.
-    fn find(&self, path: &str) -> Option<Place> {
-        let mut node = self.root.as_deref()?;
-        let mut place = 0..0;
-        let mut found = false;
+    /// The place of a field, which is that of its value if it is a scalar, else of its key; and its
+    /// path as the file has it, where header names may have another case.
+    fn find(&self, path: &str) -> (Option<Place>, String) {
+        let mut node = self.root.as_deref();
+        let mut place = None;
+        let mut written = String::new();
         for step in steps(path) {
-            let next = match (&node.value, &step) {
-                (Value::Map(_), Step::Key(key)) => node.get(key).map(|entry| {
-                    let scalar = matches!(entry.value.value, Value::Scalar(_));
-                    let written = scalar && !entry.value.place.is_empty();
-                    let place = if written { &entry.value.place } else { &entry.key_place };
-                    (place.clone(), &*entry.value)
-                }),
-                (Value::List(items), Step::Index(index)) => {
-                    items.get(*index).map(|item| (item.place.clone(), &**item))
+            let next = match (node.map(|node| (node, &node.value)), &step) {
+                (Some((node, Value::Map(_))), Step::Key(key)) => {
+                    node.get_any_case(key).map(|entry| {
+                        let scalar = matches!(entry.value.value, Value::Scalar(_));
+                        let whole = scalar && !entry.value.place.is_empty();
+                        let place = if whole { &entry.value.place } else { &entry.key_place };
+                        (Some(place.clone()), &*entry.value, Step::Key(entry.key.to_string()))
+                    })
+                }
+                (Some((_, Value::List(items))), Step::Index(index)) => {
+                    items.get(*index).map(|item| (Some(item.place.clone()), &**item, step.clone()))
                 }
                 _ => None,
             };
-            match next {
-                Some((at, next)) => (place, node, found) = (at, next, true),
-                None => break,
-            }
+            let shown = match next {
+                Some((at, below, shown)) => {
+                    (place, node) = (at, Some(below));
+                    shown
+                }
+                None => {
+                    node = None;
+                    step
+                }
+            };
+            shown.add_to(&mut written);
         }
-        found.then_some(place)
+        (place, written)
     }
 
     /// Line, column, and the line with marks below the place.
@@ -230,25 +259,27 @@ fn printable(letter: char) -> impl Iterator<Item = char> {
     escaped.into_iter().flatten().chain(plain)
 }
 
-/// Replaces a value everywhere; a short one only where it stands as a word of its own.
+/// Replaces a value everywhere; a short one only in quotes, because it may be part of any word.
 fn replace(text: &str, value: &str, shown: &str) -> String {
-    const SHORT: usize = 4;
     if value.len() >= SHORT {
         return text.replace(value, shown);
     }
-    let mut replaced = String::with_capacity(text.len());
-    let mut last = 0;
-    for (at, _) in text.match_indices(value) {
-        let end = at + value.len();
-        let word = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
-        if !word(text[..at].chars().next_back()) && !word(text[end..].chars().next()) {
-            replaced.push_str(&text[last..at]);
-            replaced.push_str(shown);
-            last = end;
-        }
+    let mut text = text.to_owned();
+    for quote in ['`', '"', '\''] {
+        text = text.replace(&format!("{quote}{value}{quote}"), &format!("{quote}{shown}{quote}"));
     }
-    replaced.push_str(&text[last..]);
-    replaced
+    text
+}
+
+/// Whether a text has something of a value in it, be it in another case.
+fn tells_of(text: &str, value: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let value = value.to_ascii_lowercase();
+    value.as_bytes().windows(SHORT).any(|part| memmem(text.as_bytes(), part))
+}
+
+fn memmem(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 /// A long line is cut around its marks.
@@ -270,59 +301,49 @@ fn cut(shown: &[char], marks: &[char]) -> String {
     format!("{before}{}{after}\n{indent}{carets}", part(shown, start..end).trim_end())
 }
 
-/// Finds the values of fields that look secret.
-fn collect_secrets(node: &Node, secret: bool, places: &mut Vec<Place>, hidden: &mut Vec<Hidden>) {
-    let mut stack = vec![(node, secret)];
+/// Hides the values of fields that look secret.
+fn hide_secrets(root: &Node, hidden: &mut Vec<Hidden>) {
+    let mut stack = vec![(root, false)];
     while let Some((node, secret)) = stack.pop() {
         match &node.value {
             Value::Map(entries) => {
-                stack.extend(entries.iter().map(|entry| {
-                    let scalars = !matches!(entry.value.value, Value::Map(_));
-                    (&*entry.value, scalars && looks_secret(&entry.key))
-                }));
+                stack.extend(entries.iter().map(|entry| (&*entry.value, looks_secret(&entry.key))))
             }
-            Value::List(items) => stack.extend(
-                items
-                    .iter()
-                    .map(|item| (&**item, secret && matches!(item.value, Value::Scalar(_)))),
-            ),
-            // A reference to the environment says nothing secret; its value is hidden already.
-            Value::Scalar(scalar) if secret && !scalar.from_env && !scalar.broken => {
-                places.push(node.place.clone());
+            Value::List(items) => stack.extend(items.iter().map(|item| (&**item, secret))),
+            // A value from the environment is hidden already.
+            Value::Scalar(scalar)
+                if (secret || holds_password(&scalar.text))
+                    && !scalar.from_env
+                    && !scalar.broken =>
+            {
                 let value = scalar.text.to_string();
-                hidden.push(Hidden { value, shown: MASK.to_owned() });
+                // A small number would be hidden in places that have nothing to do with it.
+                if value.len() >= SHORT || value.parse::<f64>().is_err() {
+                    hidden.push(Hidden { value, shown: MASK.to_owned() });
+                }
             }
             Value::Scalar(_) => {}
         }
     }
-    places.sort_by_key(|place| (place.start, place.end));
-    places.dedup();
-}
-
-/// Whether a field of this name probably holds a secret.
-fn looks_secret(key: &str) -> bool {
-    const WORDS: [&str; 8] = [
-        "secret",
-        "password",
-        "passwd",
-        "passphrase",
-        "credential",
-        "api_key",
-        "private",
-        "authorization",
-    ];
-    const WHOLE: [&str; 4] = ["token", "tokens", "key", "keys"];
-    let key = key.to_ascii_lowercase().replace('-', "_");
-    WHOLE.contains(&&*key)
-        || key.ends_with("_token")
-        || key.ends_with("_key")
-        || WORDS.iter().any(|word| key.contains(word))
 }
 
 /// One step of a field path.
+#[derive(Clone)]
 enum Step {
     Key(String),
     Index(usize),
+}
+
+impl Step {
+    fn add_to(&self, path: &mut String) {
+        match self {
+            Step::Index(index) => path.push_str(&format!("[{index}]")),
+            Step::Key(key) => {
+                path.push_str(if path.is_empty() { "" } else { "." });
+                path.push_str(&quote_key(key));
+            }
+        }
+    }
 }
 
 /// The steps of `routes[3].headers."X-A".regex`.

@@ -1,6 +1,8 @@
 //! Text with request variables in it.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// Text in which `${lower_case}` names a request variable: a parameter of the route's `pattern`, or
@@ -8,9 +10,23 @@ use serde::{Deserialize, Serialize};
 ///
 /// `${UPPER_CASE}` is the environment and has been put in when the file was read; `$${` is a plain
 /// `${` and is left for whoever fills the template in.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
 #[serde(rename = "Template")]
 pub struct Template(pub String);
+
+impl JsonSchema for Template {
+    fn schema_name() -> Cow<'static, str> {
+        "template".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "template" })
+    }
+}
 
 /// The request variables in a template, in their order, without braces.
 pub(crate) fn variables(template: &str) -> impl Iterator<Item = &str> {

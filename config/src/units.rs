@@ -365,3 +365,59 @@ impl JsonSchema for CountLimit {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Bytes, Period};
+
+    #[track_caller]
+    fn check_period(text: &str, millis: Option<u64>) {
+        assert_eq!(text.parse().ok(), millis.map(Period::from_millis), "{text}");
+    }
+
+    #[test]
+    fn periods_are_numbers_with_units() {
+        check_period("0", Some(0));
+        check_period("250ms", Some(250));
+        check_period("5s", Some(5_000));
+        check_period("1m30s", Some(90_000));
+        check_period("1h0m1ms", Some(3_600_001));
+        check_period("365d", Some(365 * 86_400_000));
+    }
+
+    #[test]
+    fn what_is_ambiguous_or_too_long_is_no_period() {
+        for text in ["", "5", "1.5", "s", "5 s", "-5s", "5S", "30s1m", "1s1s", "366d"] {
+            check_period(text, None);
+        }
+        check_period("99999999999999999999s", None);
+        check_period("9999999999999999999d", None);
+    }
+
+    #[test]
+    fn a_period_is_shown_as_it_can_be_written() {
+        for text in ["0s", "250ms", "1m30s", "1d2h", "5s1ms"] {
+            assert_eq!(text.parse::<Period>().map(|period| period.to_string()), Ok(text.into()));
+        }
+    }
+
+    #[test]
+    fn bytes_are_whole_numbers_with_units() {
+        let check = |text: &str, bytes| assert_eq!(text.parse().ok(), bytes, "{text}");
+        check("0", Some(Bytes(0)));
+        check("512B", Some(Bytes(512)));
+        check("64KiB", Some(Bytes(65_536)));
+        check("10 MB", Some(Bytes(10_000_000)));
+        check("2GiB", Some(Bytes(2 << 30)));
+        for text in ["", "B", "64", "64k", "64kb", "1.5MB", "-1B", "99999999999TiB"] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn bytes_are_shown_in_the_largest_unit_that_fits() {
+        for text in ["0B", "1KiB", "1kB", "1500B", "64KiB", "10MB", "1TiB"] {
+            assert_eq!(text.parse::<Bytes>().map(|bytes| bytes.to_string()), Ok(text.into()));
+        }
+    }
+}

@@ -155,3 +155,19 @@ impl JsonSchema for Count {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::CoreList;
+
+    #[test]
+    fn cores_are_numbers_and_ranges() {
+        let list = |text: &str| text.parse::<CoreList>().ok();
+        assert_eq!(list("8,0-3"), Some(CoreList(vec![0, 1, 2, 3, 8])));
+        assert_eq!(list("8,0-3").map(|list| list.to_string()).as_deref(), Some("0-3,8"));
+        assert_eq!(list("5"), Some(CoreList(vec![5])));
+        for text in ["", "a", "3-1", "0-", "-3", "0,0", "0-2000", "1,", "0-4,4"] {
+            assert_eq!(list(text), None, "{text}");
+        }
+    }
+}

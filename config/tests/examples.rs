@@ -1,5 +1,7 @@
 //! Every shipped example is loaded. The binary's own tests load them with the real filters.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
 use std::collections::BTreeSet;
@@ -52,4 +54,30 @@ fn the_first_file_means_what_it_says() {
     let targets: Vec<_> =
         upstream.targets.iter().map(|target| (target.addr.to_string(), target.weight)).collect();
     assert_eq!(targets, [("127.0.0.1:8081".to_owned(), 3), ("127.0.0.1:8082".to_owned(), 1)]);
+}
+
+/// The names of all fields of the file, filters apart.
+fn fields(schema: &serde_json::Value, fields: &mut BTreeSet<String>) {
+    match schema {
+        serde_json::Value::Object(map) => {
+            for (key, value) in map {
+                if key == "properties" {
+                    fields.extend(value.as_object().unwrap().keys().cloned());
+                }
+                self::fields(value, fields);
+            }
+        }
+        serde_json::Value::Array(list) => list.iter().for_each(|item| self::fields(item, fields)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_full_example_has_every_field() {
+    let mut all = BTreeSet::new();
+    fields(&ringway_config::schema::<AnyFilter>(), &mut all);
+    let full = include_str!("../examples/full.yaml");
+    let missing: Vec<_> = all.iter().filter(|field| !full.contains(field.as_str())).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert!(all.len() > 50, "{all:?}");
 }

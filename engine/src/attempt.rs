@@ -3,14 +3,14 @@
 //! The body, where not all of it came with the head, goes up alongside everything else: an
 //! upstream may answer before it has heard the end, and is heard while it does.
 
-use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use crate::buffer::Buffer;
-use crate::connection::{After, Connection};
+use crate::course::{Course, Ended};
+use crate::downstream::{After, Connection};
 use crate::error::{ClientError, Error, UpstreamError};
 use crate::exchange::Exchange;
 use crate::filter::{Next, Outcome};
@@ -18,10 +18,9 @@ use crate::forward::{self, Persistence, RequestHeadPlan};
 use crate::http1::{self, Body, Scanner};
 use crate::io::{Reader, Side, Writer, alongside};
 use crate::limits::INTERIM_ANSWERS;
-use crate::message::{Method, Version};
+use crate::message::Version;
 use crate::relay::{Bounds, Framing, Incoming, RelayError, relay};
-use crate::respond;
-use crate::serve::{Course, Ended};
+use crate::response::{Relayed, Response};
 use crate::snapshot::Route;
 use crate::tunnel;
 use crate::upstream::{Lease, Upstream};
@@ -33,6 +32,10 @@ pub(crate) struct Attempt<'a> {
     pub(crate) upstream: &'a Upstream,
     /// How the client frames the body.
     pub(crate) body: Body,
+    /// The endpoint.
+    pub(crate) from: SocketAddr,
+    /// Requests that the client's connection has carried, this one included.
+    pub(crate) served: u64,
 }
 
 /// What an attempt came to.
@@ -52,13 +55,33 @@ pub(crate) enum Attempted {
     },
 }
 
-/// What the relaying of a response came to.
-struct Relayed {
-    error: Option<Error>,
-    /// The response ended where it should, and nothing came behind it.
-    clean: bool,
-    /// The client was told, or must find, that the connection ends.
-    close: bool,
+/// What was heard of the upstream.
+enum Heard {
+    /// Its response, which went to the client; `busy` when the body was still going up.
+    Response { relayed: Relayed, busy: bool },
+    /// That it speaks something else from here on.
+    Upgrade,
+    /// A response that a filter wants another attempt instead of, after this pause.
+    Unwanted(Duration),
+    /// No response.
+    Nothing(Error),
+}
+
+/// The client's body on its way up.
+struct Upload {
+    body: Incoming,
+    /// What was read and not yet taken.
+    input: Buffer,
+    /// False when the upstream did not even take the head.
+    possible: bool,
+    broken: Option<RelayError>,
+}
+
+impl Upload {
+    fn new(body: Body) -> Self {
+        let body = Incoming::new(body);
+        Upload { body, input: Buffer::default(), possible: true, broken: None }
+    }
 }
 
 impl Attempt<'_> {
@@ -70,122 +93,150 @@ impl Attempt<'_> {
         mut lease: Lease,
     ) -> Attempted {
         let buffers = &self.course.worker.buffers;
-        let mut up = Incoming::new(self.body);
+        let mut up = Upload::new(self.body);
         let mut out = buffers.usual();
         if let Err(error) = self.write_request(connection, exchange, &lease, &mut up, &mut out) {
+            buffers.give(out);
             return Attempted::Failed { error, repeatable: false };
         }
-        let whole = up.is_done();
+        let whole = up.body.is_done();
+        let (mut reader, mut writer) = lease.stream.split();
+        let (written, out) = writer.write_all(out, self.route.write).await;
+        buffers.give(out);
+        up.possible = written.is_ok();
+        let (client_reader, mut client_writer) = connection.stream.split();
+        let heard = {
+            let mut upload = pin!(Side::new(self.upload(client_reader, writer, &mut up)));
+            let (reader, writer) = (&mut reader, &mut client_writer);
+            self.hear(exchange, whole, reader, writer, upload.as_mut()).await
+        };
+        match heard {
+            Heard::Response { relayed, busy } => {
+                self.ended(exchange, up, relayed, whole, busy, lease)
+            }
+            Heard::Upgrade => self.upgrade(connection, exchange, lease).await,
+            Heard::Unwanted(pause) => Attempted::Again(pause),
+            Heard::Nothing(error) => self.failed(exchange, up, error, whole, lease.reused),
+        }
+    }
+
+    /// Hears the answer and passes it to the client, while the body goes up alongside.
+    async fn hear<S: Future>(
+        &self,
+        exchange: &mut Exchange,
+        whole: bool,
+        reader: &mut Reader<'_>,
+        client: &mut Writer<'_>,
+        mut upload: Pin<&mut Side<S>>,
+    ) -> Heard {
+        let head = self.receive_head(exchange, reader, client);
+        let body = match alongside(upload.as_mut(), head).await {
+            Err(error) => return Heard::Nothing(error),
+            Ok(_) if exchange.response.head.status == 101 => return Heard::Upgrade,
+            Ok(body) => body,
+        };
+        let outcome = Outcome::Answered(exchange.response.head.status);
+        match self.course.chain.on_outcome(exchange, &outcome) {
+            Next::RetryAfter(pause) if whole => return Heard::Unwanted(pause),
+            Next::RetryAfter(_) | Next::Accept => {}
+        }
+        let bounds = self.response_bounds();
+        let response = Response {
+            course: self.course,
+            bounds: &bounds,
+            body,
+            from: self.from,
+            served: self.served,
+        };
+        let relayed = response.relay(exchange, reader, client, upload.as_mut()).await;
+        Heard::Response { relayed, busy: upload.is_busy() }
+    }
+
+    /// Sends the rest of the body up, if there is any.
+    async fn upload(&self, mut from: Reader<'_>, mut to: Writer<'_>, up: &mut Upload) {
+        if !up.possible || up.body.is_done() {
+            return;
+        }
         let bounds = Bounds {
             read: self.route.read,
             write: self.route.write,
             max: self.route.max_body,
             min_rate: self.route.min_body_rate,
         };
-        let (mut input, sent) = (Buffer::default(), Cell::new(0));
-        let uploaded: Cell<Option<RelayError>> = Cell::new(None);
-        let mut busy = false;
-        let outcome = {
-            let (mut client_reader, mut client_writer) = connection.stream.split();
-            let (mut reader, mut writer) = lease.stream.split();
-            let (written, out) = writer.write_all(out, self.route.write).await;
-            buffers.give(out);
-            let upload = async {
-                if written.is_err() || up.is_done() {
-                    return;
-                }
-                let framing = request_framing(self.body);
-                let end = relay(
-                    &mut client_reader,
-                    &mut input,
-                    &mut up,
-                    &mut writer,
-                    framing,
-                    &bounds,
-                    buffers,
-                    &sent,
-                );
-                if let Err(error) = end.await {
-                    if !matches!(error, RelayError::Write(_)) {
-                        // Half a request is no request: the upstream must not take it for one.
-                        writer.abort();
-                    }
-                    uploaded.set(Some(error));
-                }
-            };
-            let mut upload = pin!(Side::new(upload));
-            let head = self.receive_head(
-                exchange,
-                &mut reader,
-                &mut client_writer,
-                &lease.endpoint.address,
-            );
-            match alongside(upload.as_mut(), head).await {
-                Err(error) => Err(error),
-                Ok(_) if exchange.response.head.status == 101 => Ok(None),
-                Ok(framing) => {
-                    let status = exchange.response.head.status;
-                    let outcome = Outcome::Answered(status);
-                    match self.course.chain.on_outcome(exchange, &outcome) {
-                        Next::RetryAfter(pause) if whole => return Attempted::Again(pause),
-                        Next::RetryAfter(_) | Next::Accept => {}
-                    }
-                    let served = connection.served;
-                    let relayed = self
-                        .relay_response(
-                            exchange,
-                            framing,
-                            served,
-                            &mut reader,
-                            &mut client_writer,
-                            upload.as_mut(),
-                        )
-                        .await;
-                    busy = upload.is_busy();
-                    Ok(Some(relayed))
-                }
+        let framing = request_framing(self.body);
+        let buffers = &self.course.worker.buffers;
+        let Upload { body, input, .. } = up;
+        let end = relay(&mut from, input, body, &mut to, framing, &bounds, buffers).await;
+        if let Err(error) = end {
+            if !matches!(error, RelayError::Write(_)) {
+                // Half a request is no request: the upstream must not take it for one.
+                to.abort();
             }
+            up.broken = Some(error);
+        }
+    }
+
+    /// No answer came: once more silently, once more if a filter says so, or not.
+    fn failed(
+        &self,
+        exchange: &mut Exchange,
+        up: Upload,
+        error: Error,
+        whole: bool,
+        reused: bool,
+    ) -> Attempted {
+        exchange.request.received = up.body.received();
+        self.course.worker.buffers.give(up.input);
+        if let Some(error) = up.broken.and_then(upload_error) {
+            return Attempted::Failed { error, repeatable: false };
+        }
+        let untouched = exchange.response.raw.is_empty();
+        let repeatable = whole && exchange.request.head.method.is_idempotent();
+        if reused && untouched && repeatable && is_closed(&error) {
+            return Attempted::Stale;
+        }
+        Attempted::Failed { error, repeatable: whole }
+    }
+
+    /// The response has gone to the client: what becomes of the two connections.
+    fn ended(
+        &self,
+        exchange: &mut Exchange,
+        up: Upload,
+        relayed: Relayed,
+        whole: bool,
+        busy: bool,
+        lease: Lease,
+    ) -> Attempted {
+        let worker = self.course.worker;
+        exchange.request.received = up.body.received();
+        let unread = busy || up.broken.is_some() || !up.body.is_done();
+        if !whole {
+            // What was read behind the body is the next request's.
+            exchange.request.raw.replace_body(exchange.request.head.len, up.input.filled());
+            exchange.request.taken = exchange.request.head.len;
+        }
+        worker.buffers.give(up.input);
+        let keeps_alive = http1::keeps_alive_response(&exchange.response.head);
+        if relayed.clean && !unread && keeps_alive {
+            let pool = &self.upstream.plan.settings.pool;
+            lease.give_back(pool, worker.deadlines.coarse());
+        }
+        let after = match (relayed.close, unread) {
+            (_, true) => After::Linger,
+            (true, false) => After::Close,
+            (false, false) => After::Keep,
         };
-        exchange.request.received = up.received();
-        let broken = uploaded.take();
-        match outcome {
-            Err(error) => {
-                if let Some(error) = broken.and_then(upload_error) {
-                    return Attempted::Failed { error, repeatable: false };
-                }
-                let untouched = exchange.response.raw.is_empty();
-                let repeatable = exchange.request.head.method.is_idempotent();
-                if lease.reused && whole && untouched && repeatable && is_closed(&error) {
-                    return Attempted::Stale;
-                }
-                buffers.give(input);
-                Attempted::Failed { error, repeatable: whole }
-            }
-            Ok(None) => self.upgrade(connection, exchange, lease).await,
-            Ok(Some(relayed)) => {
-                let unread = busy || broken.is_some() || !up.is_done();
-                if !whole {
-                    // What was read behind the body is the next request's.
-                    exchange.request.raw.clear();
-                    exchange.request.raw.extend(input.filled());
-                    exchange.request.taken = 0;
-                }
-                buffers.give(input);
-                let reusable = relayed.clean
-                    && !unread
-                    && http1::keeps_alive_response(&exchange.response.head);
-                if reusable {
-                    let pool = &self.upstream.plan.settings.pool;
-                    lease.give_back(pool, self.course.worker.deadlines.coarse());
-                }
-                let after = match (relayed.close, unread) {
-                    (_, true) => After::Linger,
-                    (true, false) => After::Close,
-                    (false, false) => After::Keep,
-                };
-                let status = exchange.response.head.status;
-                Attempted::Ended(Ended { status, error: relayed.error, after })
-            }
+        let status = exchange.response.head.status;
+        Attempted::Ended(Ended { status, error: relayed.error, after })
+    }
+
+    fn response_bounds(&self) -> Bounds {
+        Bounds {
+            read: self.route.idle.unwrap_or(self.upstream.plan.settings.timeouts.idle.0),
+            write: self.route.write,
+            max: u64::MAX,
+            min_rate: 0,
         }
     }
 
@@ -195,7 +246,7 @@ impl Attempt<'_> {
         connection: &Connection,
         exchange: &mut Exchange,
         lease: &Lease,
-        up: &mut Incoming,
+        up: &mut Upload,
         out: &mut Buffer,
     ) -> Result<(), Error> {
         let plan = RequestHeadPlan {
@@ -210,9 +261,9 @@ impl Attempt<'_> {
         forward::write_request_head(out.tail(), exchange, &plan);
         let head = exchange.request.head.len;
         let came = &exchange.request.raw()[head..];
-        let taken = up.take(came, request_framing(self.body), out.tail());
+        let taken = up.body.take(came, request_framing(self.body), out.tail());
         exchange.request.taken = head + taken.map_err(ClientError::Body)?;
-        if up.received() > self.route.max_body {
+        if up.body.received() > self.route.max_body {
             return Err(ClientError::BodyTooLarge.into());
         }
         Ok(())
@@ -233,8 +284,8 @@ impl Attempt<'_> {
         exchange: &mut Exchange,
         reader: &mut Reader<'_>,
         client: &mut Writer<'_>,
-        from: &SocketAddr,
     ) -> Result<Body, Error> {
+        let from = self.from;
         let buffers = &self.course.worker.buffers;
         let limits = &self.course.rules().head;
         let upgradable = self.wants_upgrade(exchange);
@@ -246,7 +297,7 @@ impl Attempt<'_> {
         let mut interims = 0;
         reader.within(time);
         loop {
-            let bad = |e| UpstreamError::Head(*from, e);
+            let bad = |e| UpstreamError::Head(from, e);
             let response = &mut exchange.response;
             let Some(len) = scanner.scan(response.raw.filled(), limits).map_err(bad)? else {
                 let raw = buffers.widen(std::mem::take(&mut response.raw));
@@ -255,9 +306,9 @@ impl Attempt<'_> {
                 match read {
                     Ok(1..) => continue,
                     Err(e) if e.kind() == io::ErrorKind::TimedOut => {
-                        return Err(UpstreamError::FirstByteTimeout(*from).into());
+                        return Err(UpstreamError::FirstByteTimeout(from).into());
                     }
-                    Ok(0) | Err(_) => return Err(UpstreamError::Closed(*from).into()),
+                    Ok(0) | Err(_) => return Err(UpstreamError::Closed(from).into()),
                 }
             };
             let bytes = &response.raw.filled()[..len];
@@ -266,9 +317,9 @@ impl Attempt<'_> {
             let framing = framing.map_err(bad)?;
             match response.head.status {
                 101 if upgradable => return Ok(framing),
-                101 => return Err(UpstreamError::UnaskedUpgrade(*from).into()),
+                101 => return Err(UpstreamError::UnaskedUpgrade(from).into()),
                 100..=199 if interims == INTERIM_ANSWERS => {
-                    return Err(UpstreamError::Interim(*from).into());
+                    return Err(UpstreamError::Interim(from).into());
                 }
                 100..=199 => {
                     interims += 1;
@@ -296,94 +347,7 @@ impl Attempt<'_> {
         forward::write_interim_head(out.tail(), exchange);
         let (written, out) = client.write_all(out, self.route.write).await;
         self.course.worker.buffers.give(out);
-        written.map_err(|e| gone(e).into())
-    }
-
-    /// Sends the response on: the head with what came of the body in one send, then the rest.
-    async fn relay_response<S: Future>(
-        &self,
-        exchange: &mut Exchange,
-        body: Body,
-        served: u64,
-        reader: &mut Reader<'_>,
-        client: &mut Writer<'_>,
-        mut upload: Pin<&mut Side<S>>,
-    ) -> Relayed {
-        let worker = self.course.worker;
-        self.course.chain.on_response(exchange, self.course.passed);
-        let mut down = Incoming::new(body);
-        let framing = response_framing(exchange, body);
-        let early_refusal = upload.is_busy()
-            && (exchange.response.head.status >= 400 || exchange.request.head.expect_continue);
-        let close = early_refusal
-            || framing == Framing::UntilClose
-            || !respond::may_keep(self.course, exchange, served);
-        let mut out = worker.buffers.usual();
-        let persistence = respond::persistence(exchange, close);
-        let rules = self.course.rules();
-        worker.with_date(|date| {
-            forward::write_response_head(out.tail(), exchange, rules, framing, persistence, date);
-        });
-        let from = exchange.endpoint.unwrap_or(exchange.client.peer);
-        let head = exchange.response.head.len;
-        let came = &exchange.response.raw()[head..];
-        let (taken, broken) = match down.take(came, framing, out.tail()) {
-            Ok(taken) => (taken, None),
-            Err(e) => (0, Some(Error::from(UpstreamError::Body(from, e)))),
-        };
-        let extra = taken < came.len();
-        let sent = Cell::new(0);
-        let relayed = async {
-            let (written, out) = client.write_all(out, self.route.write).await;
-            worker.buffers.give(out);
-            written.map_err(gone)?;
-            if let Some(error) = broken {
-                return Err(error);
-            }
-            if down.is_done() {
-                return Ok(0);
-            }
-            let mut input = Buffer::default();
-            let bounds = self.response_bounds();
-            let end = relay(
-                reader,
-                &mut input,
-                &mut down,
-                client,
-                framing,
-                &bounds,
-                &worker.buffers,
-                &sent,
-            );
-            let end = end.await.map_err(|e| response_error(from, e));
-            let left = input.len();
-            worker.buffers.give(input);
-            end.map(|()| left)
-        };
-        let relayed = alongside(upload.as_mut(), relayed).await;
-        exchange.response.sent = down.received();
-        match relayed {
-            Ok(left) => {
-                let clean = !extra && left == 0 && body != Body::UntilClose;
-                Relayed { error: None, clean, close }
-            }
-            Err(error) => {
-                if framing == Framing::UntilClose {
-                    // An orderly end would say that this was all of it.
-                    client.reset_on_close();
-                }
-                Relayed { error: Some(error), clean: false, close: true }
-            }
-        }
-    }
-
-    fn response_bounds(&self) -> Bounds {
-        Bounds {
-            read: self.route.idle.unwrap_or(self.upstream.plan.settings.timeouts.idle.0),
-            write: self.route.write,
-            max: u64::MAX,
-            min_rate: 0,
-        }
+        written.map_err(|e| ClientError::gone(e).into())
     }
 
     /// Both sides have agreed to speak something else: from here on bytes are bytes.
@@ -426,28 +390,6 @@ fn request_framing(body: Body) -> Framing {
     }
 }
 
-/// How a response's body goes to the client: counted where it can be, else in chunks, else (for
-/// HTTP/1.0) until the connection closes.
-fn response_framing(exchange: &Exchange, body: Body) -> Framing {
-    match body {
-        Body::Length(n) => Framing::Length(n),
-        Body::Chunked | Body::UntilClose => match exchange.request.head.version {
-            Version::Http11 => Framing::Chunked,
-            Version::Http10 => Framing::UntilClose,
-        },
-        Body::Empty => {
-            let head = &exchange.response.head;
-            // A length without a body tells what GET would have brought (RFC 9110 §8.6), and
-            // must not be there for 204.
-            let tells = head.status != 204 || exchange.request.head.method == Method::Head;
-            match head.content_length {
-                Some(n) if tells && head.status != 204 => Framing::Length(n),
-                _ => Framing::None,
-            }
-        }
-    }
-}
-
 /// What a broken upload means, when it is not the upstream that broke it.
 fn upload_error(error: RelayError) -> Option<Error> {
     Some(Error::Client(match error {
@@ -457,25 +399,6 @@ fn upload_error(error: RelayError) -> Option<Error> {
         RelayError::Read(e) if e.kind() == io::ErrorKind::TimedOut => ClientError::BodyTimeout,
         RelayError::Read(e) => ClientError::Gone(e),
     }))
-}
-
-fn response_error(from: SocketAddr, error: RelayError) -> Error {
-    match error {
-        RelayError::Write(e) => gone(e).into(),
-        RelayError::Coding(e) => UpstreamError::Body(from, e).into(),
-        RelayError::Read(e) if e.kind() == io::ErrorKind::TimedOut => {
-            UpstreamError::Stalled(from).into()
-        }
-        RelayError::Read(_) | RelayError::TooLarge => UpstreamError::Truncated(from).into(),
-    }
-}
-
-/// Why a client could not be written to.
-pub(crate) fn gone(error: io::Error) -> ClientError {
-    match error.kind() {
-        io::ErrorKind::TimedOut => ClientError::Stalled,
-        _ => ClientError::Gone(error),
-    }
 }
 
 fn is_closed(error: &Error) -> bool {

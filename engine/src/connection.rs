@@ -6,76 +6,29 @@
 //! connections cost ten thousand times very little, and a busy one allocates nothing.
 
 use std::any::Any;
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use crate::admission::Admission;
 use crate::buffer::Buffer;
 use crate::clock;
+use crate::downstream::{After, Connection};
 use crate::exchange::Exchange;
-use crate::forward::write_address;
 use crate::io::Stream;
 use crate::limits::{DRAIN_BODY, LINGER};
-use crate::metrics::Shard;
+use crate::room::{Desk, Done, Room};
 use crate::serve::serve;
-use crate::shared::Shared;
-use crate::worker::{Admission, Worker};
-
-/// A client's connection.
-pub(crate) struct Connection {
-    /// The socket.
-    pub(crate) stream: Stream,
-    /// The other end.
-    pub(crate) peer: SocketAddr,
-    /// The other end's address as text, for the forwarding headers of every request.
-    pub(crate) peer_text: Box<[u8]>,
-    /// Requests that have begun on it.
-    pub(crate) served: u64,
-    _counted: Counted,
-    _admission: Admission,
-}
-
-/// What becomes of a connection after an exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum After {
-    /// It takes another request.
-    Keep,
-    /// It ends.
-    Close,
-    /// It ends, but the client may still be sending what nobody will read: closing at once would
-    /// reset the connection and could cost it the answer (RFC 9112 §9.6).
-    Linger,
-}
-
-/// Counts an open connection.
-struct Counted(Shared<Shard>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.connections.sub(1);
-    }
-}
+use crate::worker::Worker;
 
 /// Starts the life of a connection.
 pub(crate) fn spawn(worker: &Rc<Worker>, stream: Stream, peer: SocketAddr, admission: Admission) {
     let shard = worker.shard.clone();
-    shard.accepted.add(1);
-    shard.connections.add(1);
-    let mut peer_text = Vec::new();
-    write_address(&mut peer_text, peer.ip());
-    let connection = Box::new(Connection {
-        stream,
-        peer,
-        peer_text: peer_text.into_boxed_slice(),
-        served: 0,
-        _counted: Counted(shard),
-        _admission: admission,
-    });
+    let connection = Box::new(Connection::new(stream, peer, admission, shard));
     worker.spawn(guarded(worker.clone(), connection));
 }
 
@@ -115,7 +68,7 @@ async fn live(worker: Rc<Worker>, mut connection: Box<Connection>) {
             }
         }
         connection.served += 1;
-        let mut room = worker.room();
+        let mut room = worker.room(|| Room::new(|desk| work(worker.clone(), desk)));
         let done = room.serve(connection, buffer).await;
         worker.give_room(room);
         (connection, buffer) = (done.connection, done.buffer);
@@ -124,7 +77,8 @@ async fn live(worker: Rc<Worker>, mut connection: Box<Connection>) {
             After::Keep => {}
             After::Close => break,
             After::Linger => {
-                linger(&mut connection, &mut buffer).await;
+                // Boxed, so that idle connections need not have room for what few ever do.
+                Box::pin(linger(&mut connection, &mut buffer)).await;
                 break;
             }
         }
@@ -177,55 +131,16 @@ async fn linger(connection: &mut Connection, buffer: &mut Buffer) {
     }
 }
 
-/// The future that serves exchanges, one after the other, for whichever connection has one.
-pub(crate) struct Room {
-    desk: Rc<Desk>,
-    work: Pin<Box<dyn Future<Output = Infallible>>>,
-}
-
-/// Where a connection is handed into a room and out again.
-#[derive(Default)]
-struct Desk {
-    given: Cell<Option<(Box<Connection>, Buffer)>>,
-    done: Cell<Option<Done>>,
-}
-
-/// A connection whose exchange is over, and the bytes behind it that belong to the next one.
-struct Done {
-    connection: Box<Connection>,
-    buffer: Buffer,
-    after: After,
-}
-
-impl Room {
-    /// An empty room.
-    pub(crate) fn new(worker: Rc<Worker>) -> Self {
-        let desk = Rc::<Desk>::default();
-        Room { work: Box::pin(work(worker, desk.clone())), desk }
-    }
-
-    /// Serves the request that begins in `buffer`.
-    async fn serve(&mut self, connection: Box<Connection>, buffer: Buffer) -> Done {
-        self.desk.given.set(Some((connection, buffer)));
-        poll_fn(|context| {
-            let Poll::Pending = self.work.as_mut().poll(context);
-            self.desk.done.take().map_or(Poll::Pending, Poll::Ready)
-        })
-        .await
-    }
-}
-
 /// What goes on in a room, for ever.
 async fn work(worker: Rc<Worker>, desk: Rc<Desk>) -> Infallible {
     let mut exchange = Exchange::new(clock::now());
     loop {
-        let (mut connection, buffer) =
-            poll_fn(|_| desk.given.take().map_or(Poll::Pending, Poll::Ready)).await;
+        let (mut connection, buffer) = desk.next().await;
         exchange.reset(connection.peer, clock::now());
         exchange.request.raw = buffer;
         let after = serve(&worker, &mut connection, &mut exchange).await;
         let buffer = std::mem::take(&mut exchange.request.raw);
         worker.buffers.give(std::mem::take(&mut exchange.response.raw));
-        desk.done.set(Some(Done { connection, buffer, after }));
+        desk.done(Done { connection, buffer, after });
     }
 }

@@ -110,6 +110,16 @@ pub enum GatewayError {
     Attempts,
 }
 
+impl ClientError {
+    /// Why a client could not be written to.
+    pub(crate) fn gone(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::TimedOut => ClientError::Stalled,
+            _ => ClientError::Gone(error),
+        }
+    }
+}
+
 /// What an error means at the client's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reply {

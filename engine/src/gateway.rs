@@ -7,13 +7,15 @@ use std::thread::JoinHandle;
 use ringway_config::{Count, Driver};
 
 use crate::accept;
+use crate::admission::Places;
 use crate::control::{self, Control, Event};
 use crate::cores;
 use crate::limits::MAILBOX;
 use crate::metrics::Shard;
-use crate::shared::{Mailbox, Shared, SharedBudget, SharedCounts};
+use crate::run::{self, Start};
+use crate::shared::{Mailbox, Shared, SharedBudget};
 use crate::snapshot::{Snapshot, bound};
-use crate::worker::{self, Colleague, Common, Start};
+use crate::worker::{Colleague, Common};
 
 /// Why a gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -104,9 +106,10 @@ pub fn start(snapshot: Snapshot) -> Result<Running, StartError> {
     }
     let server = &snapshot.server;
     let common = Shared::new(Common {
-        connections: SharedBudget::new(server.max_connections),
-        by_client: SharedCounts::default(),
-        max_by_client: bound(server.max_connections_per_client),
+        places: Shared::new(Places::new(
+            server.max_connections,
+            bound(server.max_connections_per_client),
+        )),
         accept: server.accept,
         colleagues,
     });
@@ -129,7 +132,7 @@ pub fn start(snapshot: Snapshot) -> Result<Running, StartError> {
             ear,
         };
         let thread = std::thread::Builder::new().name(format!("ringway-{id}"));
-        workers.push(thread.spawn(move || worker::run(start))?);
+        workers.push(thread.spawn(move || run::run(start))?);
     }
     let control = Control::start(snapshot, common, resolved, drain_timeout)?;
     for address in &addresses {

@@ -1,31 +1,128 @@
-//! The mechanism of Ringway.
+//! The mechanism of Ringway: everything that moves a request, and nothing that decides policy.
+//!
+//! # The way of a request
+//!
+//! ```text
+//! socket → accept → connection → http1 head → serve
+//!                                             │ target → filters (in) → choose → pool/connect
+//!                                             │                                        ↓
+//!                                           record ← filters (out) ← response ← attempt
+//! ```
+//!
+//! A reader follows one request through one function, [`serve`], top to bottom. There are two
+//! turns only: an attempt may be repeated, and the response passes the filters on its way back.
+//! The modules below are declared in the order in which a request meets them.
+//!
+//! # Invariants
+//!
+//! *Architecture invariant:* a worker and all that it owns stay on one core. Nothing on the way of
+//! a request is shared with another core, so nothing is locked. What does cross cores is in
+//! [`shared`], and `clippy.toml` forbids the rest.
+//!
+//! *Architecture invariant:* the engine knows no filter by name. [`filter::Filter`] is all it
+//! sees; a new filter never changes a file here.
+//!
+//! *Architecture invariant:* protocol code ([`http1`], [`message`], [`route`], [`balance`]) does no
+//! I/O and does not ask for the time. It is tested and fuzzed without a socket.
+//!
+//! *Architecture invariant:* a read is never cancelled. One operation a direction; a deadline
+//! shuts the socket down ([`clock`]), which completes the operation, and no byte is lost. What is
+//! dropped in mid-operation is only what will not be used again.
+//!
+//! *Architecture invariant:* what can fail, fails in [`Snapshot::build`] or before the first worker
+//! starts. A worker serves by a snapshot and cannot fail to.
+//!
+//! *Architecture invariant:* an idle connection is a small future, a socket and a 1 KiB buffer.
+//! The large future with all the states of an exchange is a [`room`] that a core lends to whoever
+//! has something to serve. So a warm worker allocates nothing for a request, and idle clients cost
+//! next to nothing. (The plan had a connection park after a second, by cancelling its read; with
+//! rooms it is parked whenever it waits, and there is nothing to cancel.)
+//!
+//! # Cores
+//!
+//! A worker is a thread pinned to a core with its own ring (or epoll), its own `SO_REUSEPORT`
+//! listeners, its own pools of buffers and of upstream connections, and its own instances of the
+//! filters ([`worker`]). The control thread does everything that is not a request ([`control`]); it
+//! speaks to workers through mailboxes. Workers speak to each other only to hand a fresh socket
+//! over ([`accept`]).
+//!
+//! # What others were wounded by, and what excludes it here
+//!
+//! - *TE.CL and CL.TE smuggling* (CVE-2005-2088, CVE-2026-54387): both fields together are
+//!   refused, and framing is written anew from what was understood ([`http1::framing`],
+//!   [`forward`]).
+//! - *Several or odd `Content-Length`* (CVE-2021-40346, CVE-2023-40225): digits only, all alike,
+//!   overflow-checked ([`http1::head`]).
+//! - *Bare CR or LF, NUL, folding, a space before the colon* (CVE-2019-9900, CVE-2021-22959):
+//!   refused while the head is scanned ([`http1::Scanner`]).
+//! - *Chunk extensions and sizes that peers read differently* (CVE-2025-55315, CVE-2025-22871):
+//!   one strict decoder, and chunks are written anew ([`http1::chunked`]).
+//! - *`Connection: X-Forwarded-For` and friends* (CVE-2022-31813, CVE-2024-45410): end-to-end
+//!   names that are listed there are not obeyed ([`message::Field`]).
+//! - *h2c upgrade smuggling* (CVE-2026-2833): only `websocket` is forwarded, and only an
+//!   upstream's 101 makes a tunnel ([`tunnel`]).
+//! - *A response meant for somebody else*: one request a connection at a time; bytes that nobody
+//!   asked for close it, in the pool and behind a response ([`upstream`]).
+//! - *Path tricks: `%2e%2e`, `..;`, `//`, `%2f`, backslash* (CVE-2021-29492, CVE-2021-32779): one
+//!   normal form, made once; routed, checked and sent on are the same bytes ([`route::path`],
+//!   [`target`]).
+//! - *Forged client addresses* (CVE-2022-24112): forwarding fields are taken from trusted proxies
+//!   only ([`forward`]).
+//! - *Header injection by rewrites* (CVE-2023-25690): a value with control characters cannot be
+//!   written ([`exchange::Edits`], [`template`]).
+//! - *Slowloris, slow bodies, slow readers*: a deadline for every wait ([`clock`], [`relay`]).
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_types, reason = "tests may share what they like among threads")
+)]
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "this page is for who reads the code; `cargo doc --document-private-items` has all"
+)]
 
-mod accept;
-mod attempt;
-pub mod balance;
-pub mod buffer;
-pub mod clock;
-mod connection;
+// Before the first request.
 mod control;
 pub mod cores;
+pub mod explain;
+pub mod gateway;
+pub mod snapshot;
+mod run;
+mod worker;
+
+// The way of a request.
+mod accept;
+mod admission;
+mod connection;
+mod downstream;
+mod room;
+pub mod http1;
+mod serve;
+mod course;
+mod target;
+pub mod route;
+pub mod filter;
+mod choose;
+pub mod balance;
+pub mod upstream;
+mod attempt;
+mod forward;
+mod response;
+mod relay;
+mod tunnel;
+mod respond;
+pub mod record;
+
+// What travels, and what it stands on.
+pub mod buffer;
+pub mod clock;
 pub mod error;
 pub mod exchange;
-pub mod filter;
-mod forward;
-pub mod gateway;
-pub mod http1;
 mod io;
 pub mod limits;
 pub mod message;
 pub mod metrics;
-pub mod record;
-mod relay;
-mod respond;
-pub mod route;
-mod serve;
 pub mod shared;
-pub mod snapshot;
 pub mod template;
-mod tunnel;
-pub mod upstream;
-mod worker;
+
+pub use gateway::{Running, StartError};
+pub use snapshot::{BuildError, Snapshot};

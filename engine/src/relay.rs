@@ -5,7 +5,6 @@
 //! lengths are counted, chunks are decoded and written again. Nothing of the sender's framing
 //! passes through.
 
-use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
@@ -197,7 +196,7 @@ fn put(out: &mut Vec<u8>, framing: Framing, data: &[u8]) {
 }
 
 /// Relays the rest of a body. `input` holds what has been read already and not been taken; what
-/// is left in it afterwards did not belong to the body. `sent` counts what the receiver took.
+/// is left in it afterwards did not belong to the body.
 pub(crate) async fn relay(
     reader: &mut Reader<'_>,
     input: &mut Buffer,
@@ -206,7 +205,6 @@ pub(crate) async fn relay(
     framing: Framing,
     bounds: &Bounds,
     buffers: &Buffers,
-    sent: &Cell<u64>,
 ) -> Result<(), RelayError> {
     let mut out = Buffer::default();
     let result = async {
@@ -218,12 +216,10 @@ pub(crate) async fn relay(
             if input.is_empty() {
                 incoming.end(framing, out.tail())?;
             } else if incoming.passes_through(framing, input.len()) {
-                let n = input.len();
-                incoming.passed(n);
+                incoming.passed(input.len());
                 check_size(incoming, bounds)?;
                 write(writer, input, bounds).await?;
                 input.clear();
-                sent.set(sent.get() + n as u64);
                 continue;
             } else {
                 if out.capacity() == 0 {
@@ -233,10 +229,8 @@ pub(crate) async fn relay(
                 input.consume(used.map_err(RelayError::Coding)?);
                 check_size(incoming, bounds)?;
             }
-            let n = out.len();
             write(writer, &mut out, bounds).await?;
             out.clear();
-            sent.set(sent.get() + n as u64);
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! Answers of the gateway's own: those of routes and filters, and errors.
 
-use crate::attempt::gone;
 use crate::buffer::Buffer;
 use crate::clock;
-use crate::connection::{After, Connection};
+use crate::course::{Course, Ended};
+use crate::downstream::{After, Connection};
 use crate::error::{ClientError, Error};
 use crate::exchange::{Answer, AnswerBody, Exchange};
 use crate::forward::{self, Persistence};
@@ -11,7 +11,10 @@ use crate::http1::{self, Body, write};
 use crate::limits::DRAIN_BODY;
 use crate::message::{Method, Version};
 use crate::relay::{Framing, Incoming};
-use crate::serve::{Course, Ended};
+
+/// What `Allow` says where no route was asked or it takes any method: all but CONNECT and TRACE
+/// (RFC 9110 §15.5.6 wants a value).
+const USUAL_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
 
 /// Answers with what the error means to the client, or not at all when there is nobody to hear.
 pub(crate) async fn error(
@@ -26,8 +29,11 @@ pub(crate) async fn error(
         return Ended { status: 0, error: Some(error), after: After::Close };
     };
     let mut answer = Answer::message(status, error.public());
-    if matches!(error, Error::Client(ClientError::Method)) {
-        let allow = String::from_utf8_lossy(exchange.found.allow()).into_owned();
+    if status == 405 {
+        let allow = match exchange.found.allow() {
+            [] => USUAL_METHODS.to_owned(),
+            some => String::from_utf8_lossy(some).into_owned(),
+        };
         answer = answer.with_header("Allow", allow);
     }
     let ended = send(course, connection, exchange, body, &answer, reply.keep).await;
@@ -68,7 +74,7 @@ async fn send(
     let status = exchange.response.head.status;
     if let Err(e) = written {
         worker.buffers.give(out);
-        return Ended { status: 0, error: Some(gone(e).into()), after: After::Close };
+        return Ended { status: 0, error: Some(ClientError::gone(e).into()), after: After::Close };
     }
     let end = clock::now() + course.rules().read_timeout;
     while after == After::Keep && !unread.is_done() {

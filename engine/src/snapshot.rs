@@ -40,7 +40,6 @@ pub(crate) struct Rules {
     pub(crate) read_timeout: Duration,
     pub(crate) write_timeout: Duration,
     pub(crate) max_requests: u64,
-    pub(crate) max_body: u64,
     pub(crate) trusted_proxies: Vec<Cidr>,
     pub(crate) server_header: String,
     pub(crate) via: String,
@@ -67,6 +66,8 @@ pub(crate) struct Route {
     pub(crate) max_body: u64,
     pub(crate) min_body_rate: u64,
     pub(crate) websocket: bool,
+    /// The route names TRACE among its methods.
+    pub(crate) trace: bool,
 }
 
 /// What a route does with a request.
@@ -242,6 +243,7 @@ impl Builder {
             tunnel: route.timeouts.tunnel.0,
             max_body: bound(route.max_body.unwrap_or(limits.max_body)),
             min_body_rate: route.min_body_rate.unwrap_or(limits.min_body_rate).0,
+            trace: route.matching.methods.iter().any(|method| method == "TRACE"),
             websocket: route.upgrades.contains(&Upgrade::Websocket),
         })
     }
@@ -325,7 +327,6 @@ impl Rules {
             read_timeout: server.read_timeout.0,
             write_timeout: server.write_timeout.0,
             max_requests: bound(server.max_requests_per_connection),
-            max_body: bound(server.limits.max_body),
             trusted_proxies: server.trusted_proxies.clone(),
             server_header: server.server_header.clone(),
             via: server.via.clone(),

@@ -5,30 +5,27 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use monoio::io::AsyncReadRent;
 use ringway_config::Accept;
 
-use crate::accept;
+use crate::admission::{Admission, Places};
+use crate::balance::Rng;
 use crate::buffer::Buffers;
 use crate::clock::{self, Deadlines};
-use crate::connection::{self, Room};
 use crate::filter::Chain;
-use crate::limits::{COMPLETIONS, POOLED_ROOMS, SUBMISSIONS, SWEEP_EVERY};
+use crate::limits::POOLED_ROOMS;
 use crate::metrics::Shard;
-use crate::shared::{Inbox, Mailbox, Shared, SharedBudget, SharedCounts};
-use crate::snapshot::Snapshot;
-use crate::upstream::{Addresses, Upstream};
+use crate::room::Room;
+use crate::shared::{Mailbox, Shared, SharedBudget};
+use crate::snapshot::{Route, Snapshot};
+use crate::upstream::{Addresses, Plan, Upstream};
 
 /// What other threads tell a worker.
 pub(crate) enum Message {
-    /// Serve by this snapshot from the next exchange on.
-    Adopt(Shared<Snapshot>),
     /// Names stand for these addresses now.
     Addresses(Shared<Addresses>),
     /// Take this connection over from a worker that has more than enough.
@@ -39,11 +36,7 @@ pub(crate) enum Message {
 
 /// What all workers share.
 pub(crate) struct Common {
-    /// Client connections of the whole process.
-    pub(crate) connections: SharedBudget,
-    /// Client connections by address.
-    pub(crate) by_client: SharedCounts<IpAddr>,
-    pub(crate) max_by_client: u64,
+    pub(crate) places: Shared<Places>,
     pub(crate) accept: Accept,
     /// Every worker, by its number.
     pub(crate) colleagues: Vec<Colleague>,
@@ -55,36 +48,6 @@ pub(crate) struct Colleague {
     pub(crate) shard: Shared<Shard>,
     /// Connections on their way to it.
     pub(crate) promised: SharedBudget,
-}
-
-/// A connection's place in the limits on connections; given back when dropped.
-pub(crate) struct Admission {
-    common: Shared<Common>,
-    client: IpAddr,
-}
-
-impl Admission {
-    /// A place for a connection from `client`; `None` when the limits have none left.
-    pub(crate) fn take(common: &Shared<Common>, client: IpAddr) -> Option<Self> {
-        if !common.connections.take() {
-            return None;
-        }
-        let counted = common.max_by_client < u64::MAX;
-        if counted && !common.by_client.take(client, common.max_by_client) {
-            common.connections.give();
-            return None;
-        }
-        Some(Admission { common: common.clone(), client })
-    }
-}
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        self.common.connections.give();
-        if self.common.max_by_client < u64::MAX {
-            self.common.by_client.give(&self.client);
-        }
-    }
 }
 
 /// A snapshot as one core serves by it.
@@ -108,187 +71,43 @@ pub(crate) struct Worker {
     pub(crate) common: Shared<Common>,
     pub(crate) shard: Shared<Shard>,
     pub(crate) draining: Cell<bool>,
-    adopted: RefCell<Rc<Adopted>>,
-    addresses: RefCell<Shared<Addresses>>,
+    /// When a drain must be over.
+    pub(crate) drained_at: Cell<Option<Instant>>,
+    adopted: Rc<Adopted>,
     rooms: RefCell<Vec<Room>>,
-    listeners: RefCell<Vec<TcpListener>>,
-    random: Cell<u64>,
+    random: RefCell<Rng>,
     date: RefCell<(u64, String)>,
-    drained_at: Cell<Option<Instant>>,
-}
-
-/// What a worker is started with.
-pub(crate) struct Start {
-    pub(crate) id: usize,
-    pub(crate) io_uring: bool,
-    pub(crate) core: Option<usize>,
-    pub(crate) common: Shared<Common>,
-    pub(crate) snapshot: Shared<Snapshot>,
-    pub(crate) addresses: Shared<Addresses>,
-    pub(crate) listeners: Vec<TcpListener>,
-    pub(crate) inbox: Inbox<Message>,
-    pub(crate) ear: UnixStream,
-}
-
-/// Runs a worker on this thread until it has drained.
-///
-/// # Errors
-/// When the runtime cannot be made.
-pub(crate) fn run(start: Start) -> std::io::Result<()> {
-    if let Some(id) = start.core
-        && !core_affinity::set_for_current(core_affinity::CoreId { id })
-    {
-        tracing::warn!(worker = start.id, core = id, "cannot pin the worker to its core");
-    }
-    if start.io_uring {
-        let mut ring = io_uring::IoUring::builder();
-        // One thread submits, and completions are reaped when that thread asks, so the kernel
-        // need not interrupt it.
-        ring.setup_single_issuer().setup_coop_taskrun().setup_cqsize(COMPLETIONS);
-        let mut runtime = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
-            .uring_builder(ring)
-            .with_entries(SUBMISSIONS)
-            .enable_timer()
-            .build()?;
-        runtime.block_on(Worker::live(start));
-    } else {
-        let mut runtime =
-            monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer().build()?;
-        runtime.block_on(Worker::live(start));
-    }
-    Ok(())
 }
 
 impl Worker {
-    async fn live(start: Start) {
-        let seed = clock::seed();
-        let adopted = Adopted::new(&start.snapshot, &start.addresses, &[], seed);
-        let worker = Rc::new(Worker {
-            id: start.id,
-            io_uring: start.io_uring,
+    /// A worker that has nothing to do yet.
+    pub(crate) fn new(
+        id: usize,
+        io_uring: bool,
+        common: Shared<Common>,
+        snapshot: &Shared<Snapshot>,
+        addresses: &Addresses,
+    ) -> Self {
+        let mut random = Rng::new(clock::seed());
+        Worker {
+            id,
+            io_uring,
             buffers: Buffers::default(),
             deadlines: Rc::default(),
-            shard: start.common.colleagues[start.id].shard.clone(),
-            common: start.common,
+            shard: common.colleagues[id].shard.clone(),
+            common,
             draining: Cell::new(false),
-            adopted: RefCell::new(Rc::new(adopted)),
-            addresses: RefCell::new(start.addresses),
-            rooms: RefCell::default(),
-            listeners: RefCell::default(),
-            random: Cell::new(seed),
-            date: RefCell::default(),
             drained_at: Cell::new(None),
-        });
-        worker.deadlines.sweep(clock::now());
-        monoio::spawn(worker.clone().listen_to_mailbox(start.inbox, start.ear));
-        for listener in start.listeners {
-            match accept::Listener::new(listener, start.io_uring) {
-                Ok((listener, handle)) => {
-                    worker.listeners.borrow_mut().push(handle);
-                    monoio::spawn(listener.run(worker.clone()));
-                }
-                Err(error) => tracing::error!(worker = start.id, %error, "cannot listen"),
-            }
+            adopted: Rc::new(Adopted::new(snapshot, addresses, &mut random)),
+            rooms: RefCell::default(),
+            random: RefCell::new(random),
+            date: RefCell::default(),
         }
-        worker.sweep_until_drained().await;
-        // Rooms hold the worker; without this it would never be freed.
-        worker.rooms.borrow_mut().clear();
-        let shard = &worker.shard;
-        tracing::info!(
-            worker = worker.id,
-            accepted = shard.accepted.get(),
-            handed_over = shard.handed_over.get(),
-            requests = shard.requests.get(),
-            errors = shard.errors.get(),
-            "worker stopped"
-        );
-    }
-
-    /// The worker's heartbeat: deadlines, pools, and the end of a drain.
-    async fn sweep_until_drained(&self) {
-        loop {
-            clock::sleep(SWEEP_EVERY).await;
-            let now = clock::now();
-            self.deadlines.sweep(now);
-            for upstream in &self.adopted().upstreams {
-                upstream.sweep(self.deadlines.coarse());
-            }
-            if let Some(end) = self.drained_at.get() {
-                if self.shard.connections.get() == 0 {
-                    return;
-                }
-                if now >= end {
-                    let open = self.shard.connections.get();
-                    tracing::warn!(worker = self.id, open, "drain timeout: closing what is open");
-                    self.deadlines.end_all();
-                    return;
-                }
-            }
-        }
-    }
-
-    async fn listen_to_mailbox(self: Rc<Self>, inbox: Inbox<Message>, ear: UnixStream) {
-        let ear = ear
-            .set_nonblocking(!self.io_uring)
-            .and_then(|()| monoio::net::UnixStream::from_std(ear));
-        let Ok(mut ear) = ear else {
-            tracing::error!(worker = self.id, "the mailbox cannot be heard");
-            return;
-        };
-        let mut bytes = vec![0; 16];
-        loop {
-            let (heard, back) = ear.read(bytes).await;
-            bytes = back;
-            inbox.heard();
-            while let Some(message) = inbox.take() {
-                self.receive(message);
-            }
-            if !matches!(heard, Ok(1..)) {
-                return;
-            }
-        }
-    }
-
-    fn receive(self: &Rc<Self>, message: Message) {
-        match message {
-            Message::Adopt(snapshot) => self.adopt(&snapshot),
-            Message::Addresses(addresses) => {
-                for upstream in &self.adopted().upstreams {
-                    upstream.resolve(&addresses);
-                }
-                *self.addresses.borrow_mut() = addresses;
-            }
-            Message::Socket(socket, peer, admission) => {
-                self.common.colleagues[self.id].promised.give();
-                accept::take_over(self, socket, peer, admission);
-            }
-            Message::Drain(time) => self.drain(time),
-        }
-    }
-
-    /// Serves by `snapshot` from the next exchange on. Cannot fail.
-    pub(crate) fn adopt(&self, snapshot: &Shared<Snapshot>) {
-        let before = self.adopted();
-        let addresses = self.addresses.borrow().clone();
-        let adopted = Adopted::new(snapshot, &addresses, &before.upstreams, self.random());
-        *self.adopted.borrow_mut() = Rc::new(adopted);
     }
 
     /// The snapshot to serve an exchange by, from its first byte to its record.
     pub(crate) fn adopted(&self) -> Rc<Adopted> {
-        self.adopted.borrow().clone()
-    }
-
-    /// Stops accepting; connections that the kernel has already accepted for us are taken in.
-    fn drain(self: &Rc<Self>, time: Duration) {
-        if self.draining.replace(true) {
-            return;
-        }
-        for listener in self.listeners.borrow_mut().drain(..) {
-            accept::close(self, &listener);
-        }
-        self.deadlines.end_idle();
-        self.drained_at.set(Some(clock::now() + time));
+        self.adopted.clone()
     }
 
     /// Runs `future` beside the others of this core.
@@ -296,9 +115,9 @@ impl Worker {
         monoio::spawn(future);
     }
 
-    /// A room to serve an exchange in.
-    pub(crate) fn room(self: &Rc<Self>) -> Room {
-        self.rooms.borrow_mut().pop().unwrap_or_else(|| connection::Room::new(self.clone()))
+    /// A room to serve an exchange in: one from stock, or a new one.
+    pub(crate) fn room(&self, new: impl FnOnce() -> Room) -> Room {
+        self.rooms.borrow_mut().pop().unwrap_or_else(new)
     }
 
     /// Takes a room back.
@@ -309,15 +128,14 @@ impl Worker {
         }
     }
 
-    /// A number that nobody can foresee cheaply (splitmix64): for ids and weighted choices, not
-    /// for secrets.
+    /// Frees all rooms: each holds the worker, which would never be freed otherwise.
+    pub(crate) fn clear_rooms(&self) {
+        self.rooms.borrow_mut().clear();
+    }
+
+    /// A random number, for ids and weighted choices, not for secrets.
     pub(crate) fn random(&self) -> u64 {
-        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.random.set(state);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.random.borrow_mut().next_u64()
     }
 
     /// Calls `f` with the `Date` of now (RFC 9110 §5.6.7), formatted at most once a second.
@@ -332,28 +150,18 @@ impl Worker {
 }
 
 impl Adopted {
-    fn new(
-        snapshot: &Shared<Snapshot>,
-        addresses: &Addresses,
-        before: &[Rc<Upstream>],
-        seed: u64,
-    ) -> Self {
+    /// Makes this core's instances of what the snapshot describes. Cannot fail.
+    fn new(snapshot: &Shared<Snapshot>, addresses: &Addresses, random: &mut Rng) -> Self {
         let global = Chain(snapshot.global_filters.iter().map(|f| f.instance()).collect());
-        let chain = |route: &crate::snapshot::Route| {
+        let chain = |route: &Route| {
             let own = route.filters.iter().map(|f| f.instance());
             Chain(global.0.iter().cloned().chain(own).collect())
         };
-        let upstream = |(at, plan): (usize, &Shared<crate::upstream::Plan>)| {
-            let same = before.iter().find(|u| *u.plan == **plan).cloned();
-            same.unwrap_or_else(|| {
-                Rc::new(Upstream::new(plan.clone(), addresses, seed.wrapping_add(at as u64)))
-            })
+        let chains = snapshot.routes.iter().map(chain).collect();
+        let upstream = |plan: &Shared<Plan>| {
+            Rc::new(Upstream::new(plan.clone(), addresses, random.next_u64()))
         };
-        Adopted {
-            snapshot: snapshot.clone(),
-            chains: snapshot.routes.iter().map(chain).collect(),
-            upstreams: snapshot.upstreams.iter().enumerate().map(upstream).collect(),
-            global,
-        }
+        let upstreams = snapshot.upstreams.iter().map(upstream).collect();
+        Adopted { snapshot: snapshot.clone(), chains, global, upstreams }
     }
 }

@@ -179,7 +179,6 @@ impl Fault {
 mod tests {
     use std::cell::Cell;
     use std::task::{Context, Poll, Waker};
-    use std::time::Instant;
 
     use super::*;
     use crate::tests::{build, read, refused};
@@ -201,7 +200,7 @@ mod tests {
     /// How long one request waited, and the status it was answered, or 0.
     fn request(fault: &Fault) -> (Duration, u16) {
         SLEPT.set(Duration::ZERO);
-        let mut exchange = Exchange::new(Instant::now());
+        let mut exchange = Exchange::new(clock::now());
         let verdict = match fault.on_request(&mut exchange) {
             Step::Now(verdict) => verdict,
             Step::Later(mut wait) => {

@@ -24,6 +24,10 @@ macro_rules! registry {
         /// stand in `filters` or `global_filters` is one of these.
         #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case")]
+        #[allow(
+            clippy::large_enum_variant,
+            reason = "settings live in one list for as long as it takes to build a snapshot"
+        )]
         pub enum FilterSettings {
             $(
                 #[doc = concat!("`", stringify!($module), "`.")]

@@ -10,8 +10,6 @@ use io_uring::{IoUring, Probe, opcode};
 pub(crate) enum RingTrial {
     /// With the flags and operations that the driver asks for.
     Works,
-    /// Only without the flags that spare it interrupts (`SINGLE_ISSUER`, `COOP_TASKRUN`).
-    WithoutFlags,
     /// The ring is there, but lacks these operations.
     Lacks(Vec<&'static str>),
     /// The kernel refused with this error number.
@@ -23,14 +21,10 @@ const ENTRIES: u32 = 1024;
 
 /// Asks the kernel for a ring as a worker does.
 pub(crate) fn try_io_uring() -> RingTrial {
-    let built = IoUring::builder().setup_single_issuer().setup_coop_taskrun().build(ENTRIES);
-    let (ring, works) = match built {
-        Ok(ring) => (ring, RingTrial::Works),
-        // EINVAL: a kernel before 6.0 does not know one of the flags.
-        Err(error) if error.raw_os_error() == Some(EINVAL) => match IoUring::new(ENTRIES) {
-            Ok(ring) => (ring, RingTrial::WithoutFlags),
-            Err(error) => return refused(&error),
-        },
+    let built: io::Result<IoUring> =
+        IoUring::builder().setup_single_issuer().setup_coop_taskrun().build(ENTRIES);
+    let ring = match built {
+        Ok(ring) => ring,
         Err(error) => return refused(&error),
     };
     let mut probe = Probe::new();
@@ -39,7 +33,7 @@ pub(crate) fn try_io_uring() -> RingTrial {
     }
     let lacking: Vec<_> =
         OPERATIONS.iter().filter(|(_, code)| !probe.is_supported(*code)).map(|(n, _)| *n).collect();
-    if lacking.is_empty() { works } else { RingTrial::Lacks(lacking) }
+    if lacking.is_empty() { RingTrial::Works } else { RingTrial::Lacks(lacking) }
 }
 
 /// Asks the kernel for an epoll instance: what the other driver stands on.
@@ -54,8 +48,6 @@ fn refused(error: &io::Error) -> RingTrial {
     // Every failure of these calls comes from the kernel; 0 would only say that none was given.
     RingTrial::Refused(error.raw_os_error().unwrap_or(0))
 }
-
-const EINVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
 
 const OPERATIONS: [(&str, u8); 9] = [
     ("accept", opcode::Accept::CODE),

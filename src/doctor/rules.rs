@@ -3,9 +3,8 @@
 use rustix::io::Errno;
 
 use super::Finding;
-use super::host::{bound, kernel_version, port_range};
+use super::host::{bound, cpu_list, kernel_version, port_range, status_field};
 use super::ring::RingTrial;
-use super::workers::Cores;
 
 /// io_uring with both flags that a worker asks for: `COOP_TASKRUN` (5.19), `SINGLE_ISSUER` (6.0).
 const KERNEL_WITH_FLAGS: (u32, u32) = (6, 0);
@@ -30,7 +29,7 @@ pub(super) fn kernel(release: &str) -> Finding {
             .why("/proc/sys/kernel/osrelease could not be read; is this Linux, is /proc mounted?"),
         Some(version) if version >= KERNEL_WITH_FLAGS => Finding::ok(name, release),
         Some(_) => Finding::warn(name, release)
-            .why("Before 6.0 io_uring lacks flags that spare a worker interrupts.")
+            .why("Before 6.0 io_uring lacks what a worker asks for; the epoll driver is used.")
             .fix("run Linux 6.1 or newer (Debian 12 has it)"),
     }
 }
@@ -53,11 +52,6 @@ pub(super) fn io_uring(trial: &RingTrial, around: &Circumstances) -> Finding {
     let name = "io_uring";
     match trial {
         RingTrial::Works => Finding::ok(name, "works"),
-        RingTrial::WithoutFlags => {
-            Finding::warn(name, "works, without SINGLE_ISSUER and COOP_TASKRUN")
-                .why("This kernel does not know the flags; workers are interrupted more often.")
-                .fix("run Linux 6.1 or newer")
-        }
         RingTrial::Lacks(operations) => {
             Finding::warn(name, format!("lacks {}", operations.join(", ")))
                 .why("The epoll driver is used instead, at a lower rate.")
@@ -78,7 +72,7 @@ fn forbidden_by(errno: Errno, around: &Circumstances) -> (String, String) {
     let seccomp = around.seccomp.as_deref() == Some("2");
     let allow_seccomp = "Docker: `--security-opt seccomp=PROFILE.json` with io_uring_setup, \
                          io_uring_enter and io_uring_register allowed; systemd: \
-                         `SystemCallFilter=@system-service @io-event`"
+                         add `SystemCallFilter=@aio`"
         .to_owned();
     let allow_sysctl = "sysctl -w kernel.io_uring_disabled=0".to_owned();
     match (errno, around.disabled.as_deref()) {
@@ -104,6 +98,14 @@ fn forbidden_by(errno: Errno, around: &Circumstances) -> (String, String) {
             format!("The kernel ({}) is built without io_uring or is too old.", around.release),
             "run Linux 6.1 or newer with CONFIG_IO_URING=y".to_owned(),
         ),
+        (Errno::INVAL, _) => (
+            format!(
+                "The kernel ({}) does not know SINGLE_ISSUER or COOP_TASKRUN, which a worker asks \
+                 for.",
+                around.release
+            ),
+            "run Linux 6.1 or newer".to_owned(),
+        ),
         (Errno::NOMEM, _) => (
             "The bound on locked memory (or memory itself) is too low for the rings.".to_owned(),
             "ulimit -l unlimited (systemd: LimitMEMLOCK=infinity; Docker: --ulimit memlock=-1)"
@@ -128,7 +130,7 @@ pub(super) fn epoll(trial: Result<(), i32>, io_uring: &RingTrial) -> Finding {
     let found = format!("refused: {}", std::io::Error::from_raw_os_error(errno));
     let fix = "allow epoll_create1, epoll_ctl and epoll_wait in the seccomp filter";
     match io_uring {
-        RingTrial::Works | RingTrial::WithoutFlags => {
+        RingTrial::Works => {
             Finding::warn(name, found).why("Only the io_uring driver can be used.").fix(fix)
         }
         RingTrial::Lacks(_) | RingTrial::Refused(_) => {
@@ -144,8 +146,8 @@ pub(super) fn locked_memory(limits: &str, release: &str, io_uring: &RingTrial) -
         return unreadable(name, "/proc/self/limits");
     };
     let found = match now.soft {
-        u64::MAX => "unlimited".to_owned(),
-        bytes => format!("{} KiB", bytes / 1024),
+        u64::MAX => "unlimited (memlock)".to_owned(),
+        bytes => format!("{} KiB (memlock)", bytes / 1024),
     };
     let counted = kernel_version(release).is_none_or(|kernel| kernel < KERNEL_WITHOUT_MEMLOCK);
     let refused = *io_uring == RingTrial::Refused(Errno::NOMEM.raw_os_error());
@@ -156,7 +158,7 @@ pub(super) fn locked_memory(limits: &str, release: &str, io_uring: &RingTrial) -
             .why("This kernel counts the rings of each worker as locked memory.")
             .fix("ulimit -l unlimited (systemd: LimitMEMLOCK=infinity)")
     } else {
-        Finding::ok(name, format!("{found} (this kernel does not count io_uring's rings)"))
+        Finding::ok(name, format!("{found}; this kernel does not count io_uring's rings"))
     }
 }
 
@@ -170,7 +172,7 @@ pub(super) fn open_files(limits: &str) -> Finding {
         u64::MAX => "unlimited".to_owned(),
         number => number.to_string(),
     };
-    let found = format!("{} (may be raised to {})", words(now.soft), words(now.hard));
+    let found = format!("{} (nofile; may be raised to {})", words(now.soft), words(now.hard));
     if now.soft >= OPEN_FILES {
         return Finding::ok(name, found);
     }
@@ -240,29 +242,27 @@ pub(super) fn local_ports(range: Option<&str>) -> Finding {
         .fix(format!("sysctl -w {sysctl}=\"16384 60999\""))
 }
 
-/// Processors by affinity and quota.
-pub(super) fn cores(cores: &Cores) -> Finding {
+/// Processors by affinity (`/proc/self/status`) and quota (in processors), and what
+/// `workers.count: auto` makes of them.
+pub(super) fn cores(status: &str, quota: Option<f64>, workers: usize) -> Finding {
     let name = "cores";
-    let Cores { allowed, count, quota } = cores;
-    if *count == 0 {
+    let allowed = status_field(status, "Cpus_allowed_list").unwrap_or_default();
+    let count = cpu_list(allowed).map_or(0, |cpus| cpus.len());
+    if count == 0 {
         return unreadable(name, "Cpus_allowed_list in /proc/self/status");
     }
-    let by_affinity = format!("{count} by affinity ({allowed})");
-    let Some(quota) = quota else {
-        return Finding::ok(name, format!("{by_affinity}, no quota: auto is {}", cores.workers()));
-    };
-    let found = format!("{by_affinity}, quota {quota:.2}: auto is {}", cores.workers());
-    if *quota >= *count as f64 || quota.fract() == 0.0 {
-        return Finding::ok(name, found);
+    let quota_in_words = quota.map_or("no quota".to_owned(), |quota| format!("quota {quota:.2}"));
+    let found = format!("{count} by affinity ({allowed}), {quota_in_words}: auto is {workers}");
+    match quota {
+        Some(quota) if quota < workers as f64 => Finding::warn(name, found)
+            .why("The workers want more time than the quota leaves: under load they are paused.")
+            .fix(format!(
+                "give whole processors: docker --cpus={workers}, systemd CPUQuota={}%, Kubernetes \
+                 cpu: \"{workers}\"",
+                workers * 100
+            )),
+        _ => Finding::ok(name, found),
     }
-    let rounded = quota.ceil().min(*count as f64);
-    Finding::warn(name, found)
-        .why("A worker fills a whole core; the rest of a broken quota lies idle or throttles it.")
-        .fix(format!(
-            "give whole processors: docker --cpus={rounded}, systemd CPUQuota={}%, Kubernetes cpu: \
-             \"{rounded}\"",
-            rounded * 100.0
-        ))
 }
 
 /// NUMA nodes: nothing to change, but to know before choosing `workers.cores`.
@@ -338,7 +338,7 @@ mod tests {
         check(&io_uring(&refused(Errno::NOSYS), &around("0", "2")), State::Warn, "seccomp");
         check(&io_uring(&refused(Errno::NOMEM), &old), State::Warn, "ulimit -l unlimited");
         check(&io_uring(&RingTrial::Lacks(vec!["send"]), &old), State::Warn, "lacks send");
-        check(&io_uring(&RingTrial::WithoutFlags, &old), State::Warn, "SINGLE_ISSUER");
+        check(&io_uring(&refused(Errno::INVAL), &old), State::Warn, "SINGLE_ISSUER");
         check(&io_uring(&RingTrial::Works, &old), State::Ok, "works");
     }
 
@@ -381,11 +381,12 @@ mod tests {
 
     #[test]
     fn a_broken_quota_is_a_warning() {
-        let of = |quota| Cores { allowed: "0-3".to_owned(), count: 4, quota };
-        check(&cores(&of(None)), State::Ok, "auto is 4");
-        check(&cores(&of(Some(2.0))), State::Ok, "auto is 2");
-        check(&cores(&of(Some(8.5))), State::Ok, "auto is 4");
-        check(&cores(&of(Some(1.5))), State::Warn, "--cpus=2");
+        let of = |quota, workers| cores("Cpus_allowed_list:\t0-3\n", quota, workers);
+        check(&of(None, 4), State::Ok, "4 by affinity (0-3), no quota: auto is 4");
+        check(&of(Some(2.0), 2), State::Ok, "quota 2.00: auto is 2");
+        check(&of(Some(8.5), 4), State::Ok, "auto is 4");
+        check(&of(Some(1.5), 2), State::Warn, "--cpus=2");
+        check(&cores("", None, 1), State::Warn, "could not be read");
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl<'a> Choice<'a> {
         };
         let Some(variant) = variants.iter().find(|variant| **variant == name) else {
             let message = match reader.noun {
-                "" => format!("`{name}` is not known here"),
+                "" => format!("unknown value `{name}`"),
                 noun => format!("unknown {noun} `{name}`"),
             };
             let help = match nearest(name, variants) {

@@ -105,7 +105,7 @@ impl de::Error for Problem {
 
     fn unknown_variant(name: &str, expected: &'static [&'static str]) -> Problem {
         Problem::new(
-            format!("`{name}` is not known here"),
+            format!("unknown value `{name}`"),
             Some(format!("write {}", one_of(expected, "or"))),
         )
     }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 /// Two filters as the gateway has them, and one without settings.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a test has few of them")]
 pub(crate) enum ToyFilter {
     /// Changes header fields.
     Headers(ToyHeaders),

@@ -10,15 +10,12 @@ use std::mem::MaybeUninit;
 
 use super::fields::{Facts, walk};
 use super::framing;
+use super::scan::is_token_byte;
 use super::target;
 use crate::message::{Method, RequestHead, ResponseHead, Span, Version};
 
 pub use super::error::HeadError;
-pub use super::scan::{HeadLimits, Scanner};
-
-/// Fields of a head, at most, whatever the limits say: the room for them lies on the stack
-/// (32 bytes each). More than twice what rule 21 asks for.
-pub const MAX_FIELDS: usize = 256;
+pub use super::scan::{HeadLimits, MAX_FIELDS, Scanner};
 
 /// Reads a request head. `bytes` is the whole head as [`Scanner::scan`] has found it.
 ///
@@ -36,6 +33,10 @@ pub fn parse_request(
     }
     // RFC 9112 §2.2: one empty line before the request line is skipped.
     let start = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+    // httparse would skip any number of empty lines, and then all offsets would be off.
+    if !bytes.get(start).copied().is_some_and(is_token_byte) {
+        return Err(HeadError::BadStart);
+    }
     let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let room = &mut room[..limits.max_fields.min(MAX_FIELDS)];
     let mut lexed = httparse::Request::new(&mut []);
@@ -97,8 +98,9 @@ fn conclude(bytes: &[u8], head: &mut RequestHead, facts: &Facts) -> Result<(), H
 /// Reads a response head. `bytes` is the whole head as [`Scanner::scan`] has found it.
 ///
 /// A status line without the space before an empty reason is tolerated, because many origins
-/// send it. How the body is framed depends on the request too: see
-/// [`response_body`](super::response_body).
+/// send it. Repeated `Content-Type` is tolerated too, and forwarded as it came: unlike a client, an
+/// upstream has nothing to smuggle past us with it. How the body is framed depends on the request
+/// as well: see [`response_body`](super::response_body).
 pub fn parse_response(
     bytes: &[u8],
     head: &mut ResponseHead,
@@ -108,22 +110,24 @@ pub fn parse_response(
     if bytes.len() > limits.max_head {
         return Err(HeadError::HeadTooLarge);
     }
-    let start = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+    // Only servers are asked to skip an empty line (RFC 9112 §2.2). From an upstream it is what an
+    // earlier answer has left behind (rule 13).
+    if !bytes.first().copied().is_some_and(is_token_byte) {
+        return Err(HeadError::BadStart);
+    }
     let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let room = &mut room[..limits.max_fields.min(MAX_FIELDS)];
     let mut lexed = httparse::Response::new(&mut []);
-    match httparse::ParserConfig::default().parse_response_with_uninit_headers(
-        &mut lexed,
-        &bytes[start..],
-        room,
-    ) {
-        Ok(httparse::Status::Complete(len)) if start + len == bytes.len() => {}
+    match httparse::ParserConfig::default()
+        .parse_response_with_uninit_headers(&mut lexed, bytes, room)
+    {
+        Ok(httparse::Status::Complete(len)) if len == bytes.len() => {}
         Ok(_) => return Err(HeadError::Incomplete),
-        Err(error) => return Err(refusal(error, &bytes[start..], HeadError::StatusLine)),
+        Err(error) => return Err(refusal(error, bytes, HeadError::StatusLine)),
     }
-    head.version = version_at(bytes, start).ok_or(HeadError::StatusLine)?;
+    head.version = version_at(bytes, 0).ok_or(HeadError::StatusLine)?;
     head.status = lexed.code.filter(|code| *code >= 100).ok_or(HeadError::StatusLine)?;
-    head.reason = reason(bytes, start + "HTTP/1.1 200".len())?;
+    head.reason = reason(bytes, "HTTP/1.1 200".len())?;
     let fields = head.reason.end() + 2;
     let mut facts = Facts::default();
     walk(bytes, fields, lexed.headers, &mut head.fields, &mut facts)?;
@@ -180,13 +184,14 @@ fn refusal(error: httparse::Error, bytes: &[u8], start_line: HeadError) -> HeadE
     }
 }
 
-/// Whether a start line names an HTTP version, be it one of which nothing is known. What is none
-/// at all is no other version but nonsense.
+/// Whether a start line names an HTTP version that is not spoken here, be it one of which nothing
+/// is known. A word of another shape is no version but nonsense.
 fn names_other_version(bytes: &[u8]) -> bool {
     let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let is_version = |word: &[u8]| {
         matches!(word, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit())
+            && !matches!(word, b"HTTP/1.0" | b"HTTP/1.1")
     };
     line.split(|byte| *byte == b' ').any(is_version)
 }

@@ -102,7 +102,7 @@ impl FieldName {
     pub fn from_bytes(name: &[u8]) -> FieldName {
         let Some(slot) = slot(name) else { return FieldName::Other };
         if let Some((id, text, _)) = KNOWN.get(TABLE[slot] as usize)
-            && name.eq_ignore_ascii_case(text.as_bytes())
+            && is_spelled(name, text.as_bytes())
         {
             return *id;
         }
@@ -179,6 +179,39 @@ const TABLE: [u8; SLOTS] = {
     }
     table
 };
+
+/// Whether `name` is `known`, which is lower case, in any case: compared in words, the last word
+/// overlapping the one before it.
+#[inline]
+fn is_spelled(name: &[u8], known: &[u8]) -> bool {
+    if name.len() != known.len() {
+        return false;
+    }
+    if let (Some(name_end), Some(known_end)) = (name.last_chunk(), known.last_chunk()) {
+        let (words, _) = name.as_chunks::<8>();
+        let (known_words, _) = known.as_chunks::<8>();
+        let mut pairs = words.iter().zip(known_words);
+        return pairs.all(|(name, known)| same_letters(*name, *known))
+            && same_letters(*name_end, *known_end);
+    }
+    match (name, known) {
+        ([a, b, c, d, ..], [e, f, g, h, ..]) => {
+            let [.., i, j, k, l] = name else { return false };
+            let [.., m, n, o, p] = known else { return false };
+            same_letters([*a, *b, *c, *d, *i, *j, *k, *l], [*e, *f, *g, *h, *m, *n, *o, *p])
+        }
+        _ => name.eq_ignore_ascii_case(known),
+    }
+}
+
+/// Whether eight bytes differ in nothing but the case of letters. Of the characters of known
+/// names only the letters have the bit 0x40, and the bit below it is their case.
+#[inline]
+fn same_letters(name: [u8; 8], known: [u8; 8]) -> bool {
+    const LETTER: u64 = u64::from_le_bytes([0x40; 8]);
+    let known = u64::from_le_bytes(known);
+    (u64::from_le_bytes(name) ^ known) & !((known & LETTER) >> 1) == 0
+}
 
 /// The slot of a name, from its length and three of its letters without their case.
 #[inline]

@@ -1,0 +1,66 @@
+//! Which fields look secret, so that their values are never shown.
+
+/// Parts of the names of secrets.
+const PARTS: [&str; 9] = [
+    "secret",
+    "password",
+    "passwd",
+    "passphrase",
+    "credential",
+    "api_key",
+    "apikey",
+    "private",
+    "authorization",
+];
+
+/// Whole names of secrets.
+const NAMES: [&str; 4] = ["token", "tokens", "key", "keys"];
+
+/// Whether a field of this name probably holds a secret; a name that is misspelt by two letters
+/// after the first is one too, because it is shown in an error.
+pub(crate) fn looks_secret(key: &str) -> bool {
+    const MISSPELT: usize = 2;
+    let key = key.to_ascii_lowercase().replace('-', "_");
+    let misspelt = |part: &&str| {
+        key.as_bytes().first() == part.as_bytes().first()
+            && key.len().abs_diff(part.len()) <= MISSPELT
+            && strsim::damerau_levenshtein(&key, part) <= MISSPELT
+    };
+    NAMES.contains(&&*key)
+        || key.ends_with("_token")
+        || key.ends_with("_key")
+        || PARTS.iter().any(|part| key.contains(part))
+        || PARTS.iter().any(misspelt)
+}
+
+/// Whether a text is a URL with a user and a password in it (RFC 3986 §3.2.1).
+pub(crate) fn holds_password(text: &str) -> bool {
+    let authority = text.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    authority.is_some_and(|authority| authority.contains('@'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{holds_password, looks_secret};
+
+    #[test]
+    fn a_url_may_hold_a_password() {
+        assert!(holds_password("http://me:hunter2@example.com/a"));
+        assert!(!holds_password("http://example.com/a@b"));
+        assert!(!holds_password("me@example.com"));
+    }
+
+    #[test]
+    fn names_of_secrets_are_known_also_when_misspelt() {
+        for name in ["secret", "jwt_secret", "API-Key", "password", "passwrd", "secert", "token"] {
+            assert!(looks_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn other_names_are_not() {
+        for name in ["server", "prefix", "path", "status", "cookie", "token_bucket", "balance"] {
+            assert!(!looks_secret(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Which upstream a request goes to, and by what a consistent hash knows it.
+
+use std::net::IpAddr;
+
+use ringway_config::{Balance, HashKey};
+
+use crate::balance::key_of;
+use crate::error::{ClientError, Error};
+use crate::exchange::Exchange;
+use crate::snapshot::{Arm, Destination, Snapshot};
+use crate::target::render;
+
+/// The upstream to send to, by its place in the snapshot.
+pub(crate) fn choose_upstream(
+    snapshot: &Snapshot,
+    to: &Destination,
+    exchange: &Exchange,
+    random: impl FnOnce() -> u64,
+) -> Result<usize, Error> {
+    match to {
+        Destination::Upstream(at) => Ok(*at),
+        Destination::Split(arms) => Ok(choose_arm(arms, exchange, random)),
+        Destination::Named(template) => {
+            let mut name = Vec::new();
+            render(snapshot, exchange, template, &mut name)?;
+            let name = std::str::from_utf8(&name).map_err(|_| ClientError::NoUpstream)?;
+            let at = snapshot.by_name.get(name).copied();
+            at.ok_or_else(|| ClientError::NoUpstream.into())
+        }
+    }
+}
+
+/// The first arm whose header or cookie the request has, or one by weight of those that ask for
+/// neither.
+fn choose_arm(arms: &[Arm], exchange: &Exchange, random: impl FnOnce() -> u64) -> usize {
+    let request = &exchange.request;
+    let asked_for = |arm: &&Arm| {
+        let by_header = arm.header.as_ref().is_some_and(|(name, value)| {
+            request.head.all(request.raw(), name.as_bytes()).any(|v| v == value.as_bytes())
+        });
+        by_header
+            || arm.cookie.as_ref().is_some_and(|(name, value)| {
+                cookie(exchange, name.as_bytes()).is_some_and(|v| v == value.as_bytes())
+            })
+    };
+    if let Some(arm) = arms.iter().find(asked_for) {
+        return arm.upstream;
+    }
+    let total: u64 = arms.iter().map(|arm| u64::from(arm.weight)).sum();
+    let mut left = random() % total.max(1);
+    for arm in arms {
+        match left.checked_sub(u64::from(arm.weight)) {
+            Some(rest) => left = rest,
+            None => return arm.upstream,
+        }
+    }
+    arms[0].upstream
+}
+
+/// The value of a cookie (RFC 6265 §5.4).
+fn cookie<'e>(exchange: &'e Exchange, name: &[u8]) -> Option<&'e [u8]> {
+    let request = &exchange.request;
+    let cookies = request.head.all(request.raw(), b"cookie");
+    cookies.flat_map(|line| line.split(|&b| b == b';')).find_map(|pair| {
+        let pair = pair.trim_ascii();
+        let equals = pair.iter().position(|&b| b == b'=')?;
+        (&pair[..equals] == name).then(|| &pair[equals + 1..])
+    })
+}
+
+/// What a consistent hash goes by, the same on every core; `None` for other policies and for
+/// requests that lack it.
+pub(crate) fn hash_key(balance: &Balance, exchange: &Exchange) -> Option<u64> {
+    let Balance::ConsistentHash { by, .. } = balance else { return None };
+    Some(match by {
+        HashKey::ClientIp => match exchange.client.address {
+            IpAddr::V4(ip) => key_of(&ip.octets()),
+            IpAddr::V6(ip) => key_of(&ip.octets()),
+        },
+        HashKey::Header(name) => key_of(exchange.request.header(name)?),
+        HashKey::Cookie(name) => key_of(cookie(exchange, name.as_bytes())?),
+        HashKey::Path => key_of(&exchange.request.path),
+    })
+}

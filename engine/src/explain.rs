@@ -1,0 +1,323 @@
+//! What would become of a request, and why: by the very code that serves, without a socket.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ringway_config::{Balance, HashKey};
+use serde::Serialize;
+
+use crate::choose::choose_upstream;
+use crate::clock;
+use crate::error::{ClientError, Error};
+use crate::exchange::{Exchange, Request};
+use crate::filter::Blueprint;
+use crate::forward::find_client;
+use crate::http1::{self, Scanner};
+use crate::route;
+use crate::snapshot::{Action, Destination, HostRule, Route, Snapshot};
+use crate::target::{find_route, render, retarget};
+use crate::upstream::Plan;
+
+/// A request to be explained.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// The method.
+    pub method: String,
+    /// The host, with its port if one is written; may be empty.
+    pub host: String,
+    /// Path and query, as a client would write them.
+    pub target: String,
+    /// Further headers.
+    pub headers: Vec<(String, String)>,
+    /// Where the client connects from.
+    pub client: IpAddr,
+}
+
+/// What would become of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explanation {
+    /// The listeners that would take it: all, or those at the port of the URL.
+    pub listeners: Vec<SocketAddr>,
+    /// The route that takes it.
+    pub route: Option<String>,
+    /// Routes that rank higher, and why they don't take it.
+    pub passed_over: Vec<PassedOver>,
+    /// The path as the routes see it.
+    pub path: String,
+    /// Parameters and captures of the route.
+    pub parameters: BTreeMap<String, String>,
+    /// The client as the gateway sees it: behind trusted proxies, not the peer.
+    pub client: IpAddr,
+    /// The filters in the order in which they meet the request.
+    pub filters: Vec<FilterOf>,
+    /// What the route does.
+    pub action: Outcome,
+}
+
+/// A route that ranks higher and does not take the request.
+#[derive(Debug, Clone, Serialize)]
+pub struct PassedOver {
+    /// Its name.
+    pub route: String,
+    /// What of it does not fit.
+    pub why: String,
+}
+
+/// A filter of the chain.
+#[derive(Debug, Clone, Serialize)]
+pub struct FilterOf {
+    /// Its name.
+    pub name: &'static str,
+    /// Its settings, secrets masked.
+    pub settings: String,
+}
+
+/// What the gateway does with the request.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Sends it to an upstream.
+    Forward(Box<Forwarded>),
+    /// Answers by itself.
+    Respond {
+        /// The status.
+        status: u16,
+    },
+    /// Sends the client elsewhere.
+    Redirect {
+        /// The status.
+        status: u16,
+        /// Where to.
+        location: String,
+    },
+    /// Refuses it.
+    Refuse {
+        /// The status.
+        status: u16,
+        /// Why.
+        why: String,
+    },
+}
+
+/// A request as it is sent on.
+#[derive(Debug, Clone, Serialize)]
+pub struct Forwarded {
+    /// The upstream. Of a split by weight, one of those that there are.
+    pub upstream: String,
+    /// True when another request like it may go to another upstream.
+    pub by_weight: bool,
+    /// Path and query as the upstream sees them.
+    pub target: String,
+    /// `Host` as the upstream sees it.
+    pub host: String,
+    /// How an endpoint is chosen.
+    pub balance: String,
+    /// The targets and their weights.
+    pub targets: Vec<(String, u32)>,
+    /// Deadlines by name, in milliseconds.
+    pub deadlines_ms: BTreeMap<&'static str, u64>,
+}
+
+impl Snapshot {
+    /// Says what would become of a request.
+    pub fn explain(&self, query: &Query) -> Explanation {
+        let peer = SocketAddr::new(query.client, 0);
+        let mut exchange = Exchange::new(clock::now());
+        exchange.reset(peer, clock::now());
+        let mut explanation = Explanation {
+            listeners: self.listeners_of(&query.host),
+            route: None,
+            passed_over: Vec::new(),
+            path: String::new(),
+            parameters: BTreeMap::new(),
+            client: query.client,
+            filters: filters(&self.global_filters),
+            action: Outcome::Respond { status: 0 },
+        };
+        let routed = receive(self, query, &mut exchange.request).and_then(|()| {
+            find_client(&mut exchange, &self.rules);
+            explanation.client = exchange.client.address;
+            find_route(self, &mut exchange)
+        });
+        explanation.path = text(&exchange.request.path);
+        if !exchange.request.path.is_empty() {
+            self.tell_candidates(&exchange, &mut explanation);
+        }
+        let outcome = routed.and_then(|at| {
+            let route = &self.routes[at];
+            explanation.route = Some(route.name.clone());
+            explanation.filters.extend(filters(&route.filters));
+            self.outcome(route, &mut exchange)
+        });
+        explanation.action = outcome.unwrap_or_else(|error| Outcome::Refuse {
+            status: error.reply().status.unwrap_or(400),
+            why: error.to_string(),
+        });
+        explanation
+    }
+
+    fn listeners_of(&self, host: &str) -> Vec<SocketAddr> {
+        let port = host.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        let all = self.server.listen.iter().copied();
+        all.filter(|address| port.is_none_or(|port| port == address.port())).collect()
+    }
+
+    fn tell_candidates(&self, exchange: &Exchange, explanation: &mut Explanation) {
+        let request = &exchange.request;
+        let header = |name: &str| request.head.find(request.raw(), name.as_bytes());
+        let told = self.table.explain(&route::Request {
+            host: request.authority(),
+            path: &request.path,
+            query: &request.query,
+            method: request.method(),
+            client: exchange.client.address,
+            header: &header,
+        });
+        let name = |at: usize| self.routes[at].name.clone();
+        let passed = told.passed_over.into_iter();
+        explanation.passed_over =
+            passed.map(|p| PassedOver { route: name(p.route), why: p.why.to_string() }).collect();
+        explanation.parameters = told.parameters.into_iter().collect();
+    }
+
+    fn outcome(&self, route: &Route, exchange: &mut Exchange) -> Result<Outcome, Error> {
+        let to = match &route.action {
+            Action::Respond(answer) => return Ok(Outcome::Respond { status: answer.status }),
+            Action::Redirect { to, status } => {
+                let mut location = Vec::new();
+                render(self, exchange, to, &mut location)?;
+                return Ok(Outcome::Redirect { status: *status, location: text(&location) });
+            }
+            Action::Forward(to) => to,
+        };
+        retarget(self, route, exchange)?;
+        let at = choose_upstream(self, to, exchange, || 0)?;
+        let plan = &self.upstreams[at];
+        let targets = &plan.settings.targets;
+        Ok(Outcome::Forward(Box::new(Forwarded {
+            upstream: plan.name.clone(),
+            by_weight: matches!(to, Destination::Split(_)),
+            target: text(&exchange.request.target),
+            host: match &route.host {
+                HostRule::Keep => text(exchange.request.authority()),
+                HostRule::Upstream => "that of the endpoint".to_owned(),
+                HostRule::Name(name) => name.clone(),
+            },
+            balance: balance(&plan.settings.balance),
+            targets: targets.iter().map(|t| (t.addr.to_string(), t.weight)).collect(),
+            deadlines_ms: deadlines(route, plan),
+        })))
+    }
+}
+
+/// Makes a head of the query and reads it as one that came from a socket.
+fn receive(snapshot: &Snapshot, query: &Query, request: &mut Request) -> Result<(), Error> {
+    let mut head = format!("{} {} HTTP/1.1\r\n", query.method, query.target);
+    if !query.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        let host = if query.host.is_empty() { "localhost" } else { &query.host };
+        head += &format!("Host: {host}\r\n");
+    }
+    for (name, value) in &query.headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    head += "\r\n";
+    request.raw.extend(head.as_bytes());
+    let limits = &snapshot.rules.head;
+    let len = Scanner::default().scan(request.raw.filled(), limits).map_err(ClientError::Head)?;
+    let bytes = &request.raw.filled()[..len.unwrap_or(head.len())];
+    http1::parse_request(bytes, &mut request.head, limits).map_err(ClientError::Head)?;
+    http1::request_body(&request.head, bytes).map_err(ClientError::Head)?;
+    Ok(())
+}
+
+fn filters(all: &[Box<dyn Blueprint>]) -> Vec<FilterOf> {
+    all.iter().map(|f| FilterOf { name: f.name(), settings: f.summary() }).collect()
+}
+
+fn balance(policy: &Balance) -> String {
+    match policy {
+        Balance::RoundRobin => "round_robin".to_owned(),
+        Balance::Random => "random".to_owned(),
+        Balance::LeastRequests => "least_requests".to_owned(),
+        Balance::ConsistentHash { by, bounded_load } => {
+            let by = match by {
+                HashKey::ClientIp => "client_ip".to_owned(),
+                HashKey::Header(name) => format!("header {name}"),
+                HashKey::Cookie(name) => format!("cookie {name}"),
+                HashKey::Path => "path".to_owned(),
+            };
+            format!("consistent_hash by {by}, bounded_load {bounded_load}")
+        }
+    }
+}
+
+fn deadlines(route: &Route, plan: &Plan) -> BTreeMap<&'static str, u64> {
+    let of = &plan.settings.timeouts;
+    let all = [
+        ("connect", route.connect.unwrap_or(of.connect.0)),
+        ("first_byte", route.first_byte.unwrap_or(of.first_byte.0)),
+        ("idle", route.idle.unwrap_or(of.idle.0)),
+        ("read", route.read),
+        ("write", route.write),
+        ("tunnel", route.tunnel),
+    ];
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    all.into_iter().map(|(name, time)| (name, millis(time))).collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let listeners: Vec<_> = self.listeners.iter().map(SocketAddr::to_string).collect();
+        match listeners.as_slice() {
+            [] => writeln!(f, "listener    none: no listener has this port")?,
+            some => writeln!(f, "listener    {}", some.join(", "))?,
+        }
+        writeln!(f, "client      {}", self.client)?;
+        if !self.path.is_empty() {
+            writeln!(f, "path        {}", self.path)?;
+        }
+        for (at, passed) in self.passed_over.iter().enumerate() {
+            let head = if at == 0 { "passed over" } else { "" };
+            writeln!(f, "{head:<11} {}: {}", passed.route, passed.why)?;
+        }
+        writeln!(f, "route       {}", self.route.as_deref().unwrap_or("none"))?;
+        for (name, value) in &self.parameters {
+            writeln!(f, "parameter   {name} = {value}")?;
+        }
+        for (at, filter) in self.filters.iter().enumerate() {
+            writeln!(f, "filter {:<4} {} {}", at + 1, filter.name, filter.settings)?;
+        }
+        write!(f, "{}", self.action)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Respond { status } => writeln!(f, "answers     {status}"),
+            Outcome::Redirect { status, location } => {
+                writeln!(f, "redirects   {status} to {location}")
+            }
+            Outcome::Refuse { status, why } => writeln!(f, "refuses     {status}: {why}"),
+            Outcome::Forward(to) => {
+                let note = if to.by_weight { " (by weight; another time another)" } else { "" };
+                writeln!(f, "upstream    {}{note}", to.upstream)?;
+                writeln!(f, "  path      {}", to.target)?;
+                writeln!(f, "  host      {}", to.host)?;
+                writeln!(f, "  balance   {}", to.balance)?;
+                for (target, weight) in &to.targets {
+                    writeln!(f, "  target    {target} (weight {weight})")?;
+                }
+                let all = to.deadlines_ms.iter();
+                let all: Vec<_> = all.map(|(name, ms)| format!("{name} {ms} ms")).collect();
+                writeln!(f, "  deadlines {}", all.join(", "))
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! An upstream's response on its way to the client.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use crate::buffer::Buffer;
+use crate::course::Course;
+use crate::error::{ClientError, Error, UpstreamError};
+use crate::exchange::Exchange;
+use crate::forward;
+use crate::http1::Body;
+use crate::io::{Reader, Side, Writer, alongside};
+use crate::message::Version;
+use crate::relay::{Bounds, Framing, Incoming, RelayError, relay};
+use crate::respond;
+
+/// What the relaying of a response came to.
+pub(crate) struct Relayed {
+    pub(crate) error: Option<Error>,
+    /// The response ended where it should, and nothing came behind it.
+    pub(crate) clean: bool,
+    /// The client was told, or must find, that the connection ends.
+    pub(crate) close: bool,
+}
+
+/// A response whose head has been understood.
+pub(crate) struct Response<'a> {
+    pub(crate) course: &'a Course<'a>,
+    pub(crate) bounds: &'a Bounds,
+    /// How the upstream frames the body.
+    pub(crate) body: Body,
+    pub(crate) from: SocketAddr,
+    /// Requests that the client's connection has carried.
+    pub(crate) served: u64,
+}
+
+impl Response<'_> {
+    /// Sends it on: the head with what has come of the body in one send, then the rest.
+    pub(crate) async fn relay<S: Future>(
+        &self,
+        exchange: &mut Exchange,
+        reader: &mut Reader<'_>,
+        client: &mut Writer<'_>,
+        mut upload: Pin<&mut Side<S>>,
+    ) -> Relayed {
+        let worker = self.course.worker;
+        self.course.chain.on_response(exchange, self.course.passed);
+        let framing = response_framing(exchange, self.body);
+        // An upstream that answers before it has heard the body may never want it.
+        let early = upload.is_busy()
+            && (exchange.response.head.status >= 400 || exchange.request.head.expect_continue);
+        let close = early
+            || framing == Framing::UntilClose
+            || !respond::may_keep(self.course, exchange, self.served);
+        let mut out = worker.buffers.usual();
+        self.write_head(exchange, framing, close, out.tail());
+        let mut down = Incoming::new(self.body);
+        let came = &exchange.response.raw()[exchange.response.head.len..];
+        let taken = down.take(came, framing, out.tail());
+        let extra = taken.as_ref().is_ok_and(|taken| *taken < came.len());
+        let rest = async {
+            let (written, out) = client.write_all(out, self.bounds.write).await;
+            worker.buffers.give(out);
+            written.map_err(ClientError::gone)?;
+            taken.map_err(|e| UpstreamError::Body(self.from, e))?;
+            self.relay_rest(&mut down, framing, reader, client).await
+        };
+        let relayed = alongside(upload.as_mut(), rest).await;
+        exchange.response.sent = down.received();
+        match relayed {
+            Ok(left) => {
+                let clean = !extra && left == 0 && self.body != Body::UntilClose;
+                Relayed { error: None, clean, close }
+            }
+            Err(error) => {
+                if framing == Framing::UntilClose {
+                    // An orderly end would say that this was all of it.
+                    client.reset_on_close();
+                }
+                Relayed { error: Some(error), clean: false, close: true }
+            }
+        }
+    }
+
+    fn write_head(&self, exchange: &Exchange, framing: Framing, close: bool, out: &mut Vec<u8>) {
+        let persistence = respond::persistence(exchange, close);
+        let rules = self.course.rules();
+        self.course.worker.with_date(|date| {
+            forward::write_response_head(out, exchange, rules, framing, persistence, date);
+        });
+    }
+
+    /// Relays what has not come with the head; the number of bytes that came behind the body.
+    async fn relay_rest(
+        &self,
+        down: &mut Incoming,
+        framing: Framing,
+        reader: &mut Reader<'_>,
+        client: &mut Writer<'_>,
+    ) -> Result<usize, Error> {
+        if down.is_done() {
+            return Ok(0);
+        }
+        let buffers = &self.course.worker.buffers;
+        let mut input = Buffer::default();
+        let end = relay(reader, &mut input, down, client, framing, self.bounds, buffers).await;
+        let left = input.len();
+        buffers.give(input);
+        end.map(|()| left).map_err(|e| response_error(self.from, e))
+    }
+}
+
+/// How a response's body goes to the client: counted where it can be, else in chunks, else (for
+/// HTTP/1.0) until the connection closes.
+fn response_framing(exchange: &Exchange, body: Body) -> Framing {
+    match body {
+        Body::Length(n) => Framing::Length(n),
+        Body::Chunked | Body::UntilClose => match exchange.request.head.version {
+            Version::Http11 => Framing::Chunked,
+            Version::Http10 => Framing::UntilClose,
+        },
+        Body::Empty => {
+            // A length without a body tells what GET would have brought (RFC 9110 §8.6); 204 must
+            // not have one.
+            let head = &exchange.response.head;
+            let length = head.content_length.filter(|_| head.status != 204);
+            length.map_or(Framing::None, Framing::Length)
+        }
+    }
+}
+
+fn response_error(from: SocketAddr, error: RelayError) -> Error {
+    match error {
+        RelayError::Write(e) => ClientError::gone(e).into(),
+        RelayError::Coding(e) => UpstreamError::Body(from, e).into(),
+        RelayError::Read(e) if e.kind() == io::ErrorKind::TimedOut => {
+            UpstreamError::Stalled(from).into()
+        }
+        RelayError::Read(_) | RelayError::TooLarge => UpstreamError::Truncated(from).into(),
+    }
+}

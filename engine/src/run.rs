@@ -1,0 +1,169 @@
+//! A worker at work: runtime made, listeners opened, mailbox heard, until it has drained.
+
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::time::Duration;
+
+use monoio::io::AsyncReadRent;
+
+use crate::accept;
+use crate::clock;
+use crate::limits::{COMPLETIONS, SUBMISSIONS, SWEEP_EVERY};
+use crate::shared::{Inbox, Shared};
+use crate::snapshot::Snapshot;
+use crate::upstream::Addresses;
+use crate::worker::{Common, Message, Worker};
+
+/// What a worker is started with.
+pub(crate) struct Start {
+    pub(crate) id: usize,
+    pub(crate) io_uring: bool,
+    pub(crate) core: Option<usize>,
+    pub(crate) common: Shared<Common>,
+    pub(crate) snapshot: Shared<Snapshot>,
+    pub(crate) addresses: Shared<Addresses>,
+    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) inbox: Inbox<Message>,
+    pub(crate) ear: UnixStream,
+}
+
+/// Runs a worker on this thread until it has drained.
+///
+/// # Errors
+/// When the runtime cannot be made.
+pub(crate) fn run(start: Start) -> std::io::Result<()> {
+    if let Some(id) = start.core
+        && !core_affinity::set_for_current(core_affinity::CoreId { id })
+    {
+        tracing::warn!(worker = start.id, core = id, "cannot pin the worker to its core");
+    }
+    if start.io_uring {
+        let mut ring = io_uring::IoUring::builder();
+        // One thread submits, and completions are reaped when that thread asks, so the kernel
+        // need not interrupt it.
+        ring.setup_single_issuer().setup_coop_taskrun().setup_cqsize(COMPLETIONS);
+        let mut runtime = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
+            .uring_builder(ring)
+            .with_entries(SUBMISSIONS)
+            .enable_timer()
+            .build()?;
+        runtime.block_on(live(start));
+    } else {
+        let mut runtime =
+            monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer().build()?;
+        runtime.block_on(live(start));
+    }
+    Ok(())
+}
+
+async fn live(start: Start) {
+    let worker = Rc::new(Worker::new(
+        start.id,
+        start.io_uring,
+        start.common,
+        &start.snapshot,
+        &start.addresses,
+    ));
+    worker.deadlines.sweep(clock::now());
+    let mut handles = Vec::new();
+    for listener in start.listeners {
+        match accept::Listener::new(listener, start.io_uring) {
+            Ok((listener, handle)) => {
+                handles.push(handle);
+                monoio::spawn(listener.run(worker.clone()));
+            }
+            Err(error) => tracing::error!(worker = start.id, %error, "cannot listen"),
+        }
+    }
+    let mailbox = listen_to_mailbox(worker.clone(), start.inbox, start.ear, handles);
+    monoio::spawn(mailbox);
+    sweep_until_drained(&worker).await;
+    // Rooms hold the worker; without this it would never be freed.
+    worker.clear_rooms();
+    let shard = &worker.shard;
+    tracing::info!(
+        worker = worker.id,
+        accepted = shard.accepted.get(),
+        handed_over = shard.handed_over.get(),
+        requests = shard.requests.get(),
+        errors = shard.errors.get(),
+        "worker stopped"
+    );
+}
+
+/// The worker's heartbeat: deadlines, pools, and the end of a drain.
+async fn sweep_until_drained(worker: &Worker) {
+    loop {
+        clock::sleep(SWEEP_EVERY).await;
+        let now = clock::now();
+        worker.deadlines.sweep(now);
+        for upstream in &worker.adopted().upstreams {
+            upstream.sweep(worker.deadlines.coarse());
+        }
+        if let Some(end) = worker.drained_at.get() {
+            if worker.shard.connections.get() == 0 {
+                return;
+            }
+            if now >= end {
+                let open = worker.shard.connections.get();
+                tracing::warn!(worker = worker.id, open, "drain timeout: closing what is open");
+                worker.deadlines.end_all();
+                return;
+            }
+        }
+    }
+}
+
+async fn listen_to_mailbox(
+    worker: Rc<Worker>,
+    inbox: Inbox<Message>,
+    ear: UnixStream,
+    mut listeners: Vec<TcpListener>,
+) {
+    let ear =
+        ear.set_nonblocking(!worker.io_uring).and_then(|()| monoio::net::UnixStream::from_std(ear));
+    let Ok(mut ear) = ear else {
+        tracing::error!(worker = worker.id, "the mailbox cannot be heard");
+        return;
+    };
+    let mut bytes = vec![0; 16];
+    loop {
+        let (heard, back) = ear.read(bytes).await;
+        bytes = back;
+        inbox.heard();
+        while let Some(message) = inbox.take() {
+            receive(&worker, message, &mut listeners);
+        }
+        if !matches!(heard, Ok(1..)) {
+            return;
+        }
+    }
+}
+
+fn receive(worker: &Rc<Worker>, message: Message, listeners: &mut Vec<TcpListener>) {
+    match message {
+        Message::Addresses(addresses) => {
+            for upstream in &worker.adopted().upstreams {
+                upstream.resolve(&addresses);
+            }
+        }
+        Message::Socket(socket, peer, admission) => {
+            worker.common.colleagues[worker.id].promised.give();
+            accept::take_over(worker, socket, peer, admission);
+        }
+        Message::Drain(time) => drain(worker, listeners, time),
+    }
+}
+
+/// Stops accepting; connections that the kernel has already accepted for us are taken in.
+fn drain(worker: &Rc<Worker>, listeners: &mut Vec<TcpListener>, time: Duration) {
+    if worker.draining.replace(true) {
+        return;
+    }
+    for listener in listeners.drain(..) {
+        accept::close(worker, &listener);
+    }
+    worker.deadlines.end_idle();
+    worker.drained_at.set(Some(clock::now() + time));
+}

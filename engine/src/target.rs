@@ -1,0 +1,108 @@
+//! Which route takes a request, and what target its upstream shall see. Used alike to serve and
+//! to explain.
+
+use crate::error::{ClientError, Error, GatewayError};
+use crate::exchange::Exchange;
+use crate::message::Method;
+use crate::route::{self, path::normalise};
+use crate::snapshot::{Route, Snapshot};
+use crate::template::{Template, TemplateError};
+
+/// Normalises the path once and finds the route by it; what is sent on is made of the same bytes
+/// (HTTP_SAFETY rule 20).
+pub(crate) fn find_route(snapshot: &Snapshot, exchange: &mut Exchange) -> Result<usize, Error> {
+    let request = &mut exchange.request;
+    let raw = request.raw.filled();
+    let target = request.head.path_and_query(raw);
+    let normal = normalise(target, &snapshot.rules.path, &mut request.target);
+    let normal = normal.map_err(ClientError::Path)?;
+    let (path, query) = normal.split(target, &request.target);
+    request.path.extend_from_slice(path);
+    request.query.extend_from_slice(query.unwrap_or_default());
+    request.has_query = query.is_some();
+    let header = |name: &str| request.head.find(raw, name.as_bytes());
+    let asked = route::Request {
+        host: request.head.authority.of(raw),
+        path: &request.path,
+        query: &request.query,
+        method: request.head.method_text.of(raw),
+        client: exchange.client.address,
+        header: &header,
+    };
+    match snapshot.table.find(&asked, &mut exchange.found) {
+        // TRACE sends back what it was sent, credentials and all: only where a route names it
+        // (HTTP_SAFETY rule 7).
+        route::Outcome::Route(at)
+            if request.head.method == Method::Trace && !snapshot.routes[at].trace =>
+        {
+            Err(ClientError::Method.into())
+        }
+        route::Outcome::Route(at) => {
+            exchange.route = Some(at);
+            exchange.route_name.push_str(&snapshot.routes[at].name);
+            Ok(at)
+        }
+        route::Outcome::NotFound => Err(ClientError::NoRoute.into()),
+        route::Outcome::MethodNotAllowed => Err(ClientError::Method.into()),
+    }
+}
+
+/// Makes the target that the upstream shall see: prefix left out, path rewritten, query kept. The
+/// result is checked again (HTTP_SAFETY rule 20).
+pub(crate) fn retarget(
+    snapshot: &Snapshot,
+    route: &Route,
+    exchange: &mut Exchange,
+) -> Result<(), Error> {
+    let mut target = std::mem::take(&mut exchange.request.target);
+    target.clear();
+    match (&route.path, exchange.route) {
+        (Some(template), _) => render(snapshot, exchange, template, &mut target)?,
+        (None, Some(at)) if route.strip => {
+            target.extend_from_slice(snapshot.table.strip_prefix(at, &exchange.request.path));
+        }
+        (None, _) => target.extend_from_slice(&exchange.request.path),
+    }
+    let request = &mut exchange.request;
+    if request.has_query {
+        target.push(if target.contains(&b'?') { b'&' } else { b'?' });
+        target.extend_from_slice(&request.query);
+    }
+    if route.strip || route.path.is_some() {
+        let normal = normalise(&target, &snapshot.rules.path, &mut request.target);
+        let normal = normal.map_err(|_| GatewayError::Rewrite("its path is not valid"))?;
+        if !normal.unchanged {
+            return Ok(());
+        }
+    }
+    request.target = target;
+    Ok(())
+}
+
+/// Renders a template with the route's parameters and what is known of every request.
+pub(crate) fn render(
+    snapshot: &Snapshot,
+    exchange: &Exchange,
+    template: &Template,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let table = &snapshot.table;
+    let request = &exchange.request;
+    let vars = |name: &str| {
+        let of_route =
+            exchange.route.and_then(|at| table.parameter(at, &exchange.found, &request.path, name));
+        of_route.or(match name {
+            "host" => Some(request.authority()),
+            "path" => Some(&request.path),
+            "query" => Some(&request.query),
+            "request_id" => Some(&exchange.request_id),
+            _ => None,
+        })
+    };
+    template.render(&vars, out).map_err(|e| {
+        Error::from(GatewayError::Rewrite(match e {
+            TemplateError::Missing(_) => "a variable of its template has no value",
+            _ => "a value of its template holds control characters",
+        }))
+    })
+}
