@@ -26,7 +26,7 @@ const NAMES_THE_RUNTIME: [&str; 6] = [
     "engine/src/accept.rs",
     "engine/src/clock.rs",
     "engine/src/io.rs",
-    "engine/src/shared.rs",
+    "engine/src/run.rs",
     "engine/src/upstream/connect.rs",
     "engine/src/worker.rs",
 ];

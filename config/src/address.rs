@@ -67,7 +67,7 @@ impl FromStr for Address {
         match host_name(host) {
             Some(host) => Ok(Address { host, port }),
             None => Err(wrong(
-                "write `host:port` with a DNS name, an IPv4 address, or an IPv6 address in brackets",
+                "write `host:port`; the host is a name, an IPv4 address, or `[IPv6 address]`",
             )),
         }
     }

@@ -46,7 +46,7 @@ fn check_workers(workers: &Workers, findings: &mut Findings<'_>) {
     {
         findings.error(
             "workers.count",
-            format!("{count} workers, but `cores` names only {}", cores.0.len()),
+            format!("`{count}` workers, but `cores` names only {}", cores.0.len()),
             format!("write `count: {}` or leave it out, or name more cores", cores.0.len()),
         );
     }
@@ -66,7 +66,7 @@ fn check_server(server: &Server, findings: &mut Findings<'_>) {
     if !(1..=CONNECTIONS).contains(&server.max_connections) {
         findings.error(
             "server.max_connections",
-            format!("{} connections are out of bounds", server.max_connections),
+            format!("`{}` connections are out of bounds", server.max_connections),
             format!("write a number from 1 to {CONNECTIONS}"),
         );
     }
@@ -103,20 +103,20 @@ fn check_limits(server: &Server, findings: &mut Findings<'_>) {
     if !(MIN_HEAD..=MAX_HEAD).contains(&limits.max_head) {
         findings.error(
             "server.limits.max_head",
-            format!("a head of {} is out of bounds", limits.max_head),
+            format!("a head of `{}` is out of bounds", limits.max_head),
             format!("write a size from `{MIN_HEAD}` to `{MAX_HEAD}`"),
         );
     } else if !(MIN_LINE..=limits.max_head).contains(&limits.max_line) {
         findings.error(
             "server.limits.max_line",
-            format!("a line of {} is out of bounds", limits.max_line),
-            format!("write a size from `{MIN_LINE}` to that of `max_head`, {}", limits.max_head),
+            format!("a line of `{}` is out of bounds", limits.max_line),
+            format!("write a size from `{MIN_LINE}` to that of `max_head`, `{}`", limits.max_head),
         );
     }
     if !(1..=MAX_HEADERS).contains(&limits.max_headers) {
         findings.error(
             "server.limits.max_headers",
-            format!("{} header fields are out of bounds", limits.max_headers),
+            format!("`{}` header fields are out of bounds", limits.max_headers),
             format!("write a number from 1 to {MAX_HEADERS}"),
         );
     }

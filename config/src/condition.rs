@@ -1,14 +1,12 @@
 //! What a route asks of a request: host, path, method, header fields, query and client address.
 
-use std::fmt;
-
 use indexmap::IndexMap;
 use schemars::JsonSchema;
-use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::Deserialize;
 
 use crate::address::Cidr;
 use crate::findings::Findings;
-use crate::reader::TEXT_OR;
+use crate::text_or::TextOr;
 
 /// Which requests a route takes: those that satisfy every condition. Without any, all.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -71,68 +69,10 @@ pub enum ValueTest {
     Regex(String),
 }
 
-/// One text, or a list of them.
-#[derive(JsonSchema)]
-#[schemars(untagged, inline)]
-pub(crate) enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl OneOrMany {
-    /// The texts, each with its place below the field.
-    pub(crate) fn lower(self) -> Vec<(String, String)> {
-        match self {
-            OneOrMany::One(text) => vec![(String::new(), text)],
-            OneOrMany::Many(texts) => texts
-                .into_iter()
-                .enumerate()
-                .map(|(index, text)| (format!("[{index}]"), text))
-                .collect(),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for OneOrMany {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<OneOrMany, D::Error> {
-        struct Either;
-
-        impl<'de> Visitor<'de> for Either {
-            type Value = OneOrMany;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("text or a list of texts")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<OneOrMany, E> {
-                Ok(OneOrMany::One(text.to_owned()))
-            }
-
-            fn visit_newtype_struct<D: Deserializer<'de>>(
-                self,
-                from: D,
-            ) -> Result<OneOrMany, D::Error> {
-                Vec::deserialize(from).map(OneOrMany::Many)
-            }
-        }
-
-        from.deserialize_newtype_struct(TEXT_OR, Either)
-    }
-}
-
-/// What a value must be: the text itself, or one of the tests.
-#[derive(JsonSchema)]
-#[schemars(untagged, rename = "ValueTest")]
-pub(crate) enum ValueTestWritten {
-    /// Exactly this.
-    Exact(String),
-    /// One test.
-    Test(Test),
-}
-
 /// What a value must be: exactly one of these.
-#[derive(serde::Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ValueTest")]
 pub(crate) struct Test {
     /// Exactly this.
     exact: Option<String>,
@@ -144,63 +84,37 @@ pub(crate) struct Test {
     present: Option<bool>,
 }
 
-impl<'de> Deserialize<'de> for ValueTestWritten {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<ValueTestWritten, D::Error> {
-        struct Either;
+/// What a value must be: the text itself, or one of the tests.
+pub(crate) type ValueTestWritten = TextOr<Test>;
 
-        impl<'de> Visitor<'de> for Either {
-            type Value = ValueTestWritten;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("text or a test")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<ValueTestWritten, E> {
-                Ok(ValueTestWritten::Exact(text.to_owned()))
-            }
-
-            fn visit_newtype_struct<D: Deserializer<'de>>(
-                self,
-                from: D,
-            ) -> Result<ValueTestWritten, D::Error> {
-                Test::deserialize(from).map(ValueTestWritten::Test)
-            }
-        }
-
-        from.deserialize_newtype_struct(TEXT_OR, Either)
+fn lower_test(written: ValueTestWritten, path: &str, findings: &mut Findings<'_>) -> ValueTest {
+    let test = match written {
+        TextOr::Text(text) => return ValueTest::Exact(text),
+        TextOr::Other(test) => test,
+    };
+    let mut tests = [
+        test.exact.map(ValueTest::Exact),
+        test.prefix.map(ValueTest::Prefix),
+        test.regex.map(ValueTest::Regex),
+        test.present.map(|present| match present {
+            true => ValueTest::Present,
+            false => ValueTest::Absent,
+        }),
+    ]
+    .into_iter()
+    .flatten();
+    let first = tests.next();
+    if first.is_none() || tests.next().is_some() {
+        findings.error(
+            path,
+            match first {
+                None => "a test that tests nothing",
+                Some(_) => "two tests contradict each other",
+            },
+            "write one of `exact`, `prefix`, `regex` and `present`",
+        );
     }
-}
-
-impl ValueTestWritten {
-    fn lower(self, path: &str, findings: &mut Findings<'_>) -> ValueTest {
-        let test = match self {
-            ValueTestWritten::Exact(text) => return ValueTest::Exact(text),
-            ValueTestWritten::Test(test) => test,
-        };
-        let mut tests = [
-            test.exact.map(ValueTest::Exact),
-            test.prefix.map(ValueTest::Prefix),
-            test.regex.map(ValueTest::Regex),
-            test.present.map(|present| match present {
-                true => ValueTest::Present,
-                false => ValueTest::Absent,
-            }),
-        ]
-        .into_iter()
-        .flatten();
-        let first = tests.next();
-        if first.is_none() || tests.next().is_some() {
-            findings.error(
-                path,
-                match first {
-                    None => "a test that tests nothing",
-                    Some(_) => "two tests contradict each other",
-                },
-                "write one of `exact`, `prefix`, `regex` and `present`",
-            );
-        }
-        first.unwrap_or(ValueTest::Present)
-    }
+    first.unwrap_or(ValueTest::Present)
 }
 
 /// A host that a route may ask for, in lower case.
@@ -243,7 +157,7 @@ pub(crate) fn value_matches(
         .into_iter()
         .map(|(name, test)| {
             let path = format!("{path}.{}", crate::reader::quote_key(&name));
-            let test = test.lower(&path, findings);
+            let test = lower_test(test, &path, findings);
             ValueMatch { name, test }
         })
         .collect()

@@ -12,7 +12,7 @@ use granit_parser::{Event, Parser, ScalarStyle, Span};
 
 use crate::Environment;
 use crate::environment::{self, Hidden};
-use crate::secret::looks_secret;
+use crate::secret::{holds_password, looks_secret};
 
 /// The largest file, in bytes: a hundred times what 1,000 routes need.
 pub(crate) const MAX_TEXT: usize = 16 << 20;
@@ -120,6 +120,8 @@ pub(crate) struct Document {
     pub(crate) faults: Vec<Fault>,
     /// What must not be shown.
     pub(crate) hidden: Vec<Hidden>,
+    /// Where values came from the environment, and what they are.
+    pub(crate) from_env: Vec<(Place, Box<str>)>,
     /// Where the values of fields that look secret are.
     pub(crate) secrets: Vec<Place>,
     /// The key whose value was being read when the text could not be understood.
@@ -177,7 +179,7 @@ impl Builder<'_> {
         if self.text.len() > MAX_TEXT {
             return Err(fault(
                 0..0,
-                format!("the file has {} bytes, more than {MAX_TEXT}", self.text.len()),
+                format!("the file has more than {MAX_TEXT} bytes"),
                 "split what it describes over several gateways",
             ));
         }
@@ -261,12 +263,18 @@ impl Builder<'_> {
         if self.expects_key() {
             return self.key(raw, place);
         }
+        if holds_password(raw) {
+            self.document.secrets.push(place.clone());
+        }
         let resolved = environment::resolve(raw, self.env, &mut self.document.hidden);
         let broken = resolved.is_err();
         let resolved = resolved.unwrap_or_else(|(message, help)| {
             self.document.faults.push(fault(place.clone(), message, help));
             environment::Resolved::default()
         });
+        if resolved.from_env {
+            self.document.from_env.push((place.clone(), resolved.text.as_str().into()));
+        }
         let scalar = Scalar {
             text: resolved.text.into(),
             template: resolved.template.map(String::into_boxed_str),
@@ -311,7 +319,7 @@ impl Builder<'_> {
             return Err(fault(
                 place,
                 "a list or a map cannot be a key".to_owned(),
-                "write a name before the colon; a value that begins with `{`, `[` or `*` needs quotes",
+                "write a name before the colon; text that begins with `{` or `[` needs quotes",
             ));
         }
         self.check_depth(1, &place)?;

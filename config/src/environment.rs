@@ -1,8 +1,8 @@
 //! `${NAME}` and `${NAME:-default}` in values: the environment, put in while a file is read.
 //!
-//! It is put in after the text has been parsed, so that a value cannot add a field. Upper case names
-//! the environment; `${lower_case}` names a request variable and is left for templates; `$${` is a
-//! plain `${`.
+//! It is put in after the text has been parsed, so that a value cannot add a field. Upper case
+//! names the environment; `${lower_case}` names a request variable and is left for templates; `$${`
+//! is a plain `${`.
 
 use std::fmt;
 
@@ -132,8 +132,8 @@ impl Name<'_> {
         if !name.bytes().all(word) || name.is_empty() || (upper && (lower || !begins_well)) {
             return Err((
                 format!("`${{{inner}}}` is no name"),
-                "write `${UPPER_CASE}` for the environment, `${lower_case}` for a request variable, \
-                 `$${` for a plain `${`"
+                "write `${UPPER_CASE}` for the environment, `${lower_case}` for a request \
+                 variable, `$${` for a plain `${`"
                     .to_owned(),
             ));
         }

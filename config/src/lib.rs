@@ -1,31 +1,75 @@
 //! The file of Ringway: text → [`Config`].
+//!
+//! A text is taken apart into a tree of nodes with their places (`document`), with the
+//! environment put in (`environment`). Each section is read from its node by itself (`sections`,
+//! `reader`), into the written form of its settings, and lowered to what is needed of them
+//! (`server`, `upstream`, `route` …). Then the rules across sections are checked (`check`).
+//! Whatever is wrong on the way is a [`Diagnostic`] with its place, and all of them are shown at
+//! once.
+//!
+//! *Architecture invariant*: this crate knows no engine, no filter and no socket. It is generic in
+//! the settings of a filter and in nothing else.
+//!
+//! ```
+//! #[derive(serde::Deserialize)]
+//! #[serde(rename_all = "snake_case")]
+//! enum Filter {
+//!     Delay(String),
+//! }
+//!
+//! let text = "
+//! routes:
+//!   - name: everything
+//!     prefx: /
+//!     targets: [{addr: \"http://127.0.0.1:8081\"}]
+//!     filters:
+//!       - dely: 5s
+//! ";
+//! let errors = ringway_config::load_str::<Filter>("ringway.yaml", text, &|_| None).err();
+//! let errors = errors.map(|errors| errors.0).unwrap_or_default();
+//! let helps: Vec<_> = errors.iter().filter_map(|error| error.help.as_deref()).collect();
+//! assert_eq!(helps, ["did you mean `prefix`?", "did you mean `delay`?"]);
+//! ```
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-// In the order in which a text becomes a Config.
-mod address;
-mod check;
-mod condition;
-mod diagnostic;
+// From text to nodes.
 mod document;
 mod environment;
-mod findings;
-mod log;
-mod path;
+
+// From nodes to what is written in them.
 mod reader;
-mod reference;
-mod route;
-mod schema;
-mod secret;
 mod sections;
+mod text_or;
+
+// What is written in each section, and what is needed of it.
+mod log;
+mod route;
 mod server;
-mod source;
-mod template;
-mod units;
 mod upstream;
 mod workers;
 
+// What settings are made of.
+mod address;
+mod condition;
+mod path;
+mod template;
+mod units;
+
+// What is wrong, and how it is shown.
+mod check;
+mod diagnostic;
+mod findings;
+mod secret;
+mod source;
+
+// What is said about the format itself.
+mod reference;
+mod schema;
+
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -103,19 +147,26 @@ pub fn load<F: DeserializeOwned>(
     env: Environment<'_>,
 ) -> Result<Loaded<F>, Diagnostics> {
     let name = path.display().to_string();
-    match std::fs::read(path).map(String::from_utf8) {
-        Ok(Ok(text)) => load_str(&name, &text, env),
-        Ok(Err(error)) => {
-            let valid = error.utf8_error().valid_up_to();
-            let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
+    let mut bytes = Vec::new();
+    // One byte more than is allowed is enough to see that it is too many.
+    let bound = document::MAX_TEXT as u64 + 1;
+    let read = File::open(path).and_then(|file| file.take(bound).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        let help = "name another with `-c FILE`, or make it readable";
+        return Err(unread(name, format!("the file cannot be read: {error}"), help));
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => load_str(&name, text, env),
+        // The bound may have cut a letter in two.
+        Err(_) if bytes.len() > document::MAX_TEXT => {
+            load_str(&name, &" ".repeat(bytes.len()), env)
+        }
+        Err(error) => {
+            let before = &bytes[..error.valid_up_to()];
+            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
             let message = format!("the file is not UTF-8 text: line {line} has other bytes");
             Err(unread(name, message, "save the file as UTF-8"))
         }
-        Err(error) => Err(unread(
-            name,
-            format!("the file cannot be read: {error}"),
-            "name another with `-c FILE`, or make it readable",
-        )),
     }
 }
 
@@ -135,7 +186,9 @@ pub fn load_str<F: DeserializeOwned>(
     env: Environment<'_>,
 ) -> Result<Loaded<F>, Diagnostics> {
     let mut document = document::parse(text, env);
-    let source = Source::new(name, text, &mut document);
+    // Of a text that is too large nothing has been read, and nothing is shown.
+    let shown = if text.len() > document::MAX_TEXT { "" } else { text };
+    let source = Source::new(name, shown, &mut document);
     let mut findings = Findings::new(&source);
     for fault in document.faults {
         let path = source.path_of(&fault.place);

@@ -141,8 +141,8 @@ impl<'a> Reader<'a> {
         self.problem(
             format!("`{variable}` names a request variable, which this field cannot use"),
             format!(
-                "write the value itself, `${}` for the environment, or `${variable}` if it is meant \
-                 literally",
+                "write the value itself, `${}` for the environment, or `${variable}` if it is \
+                 meant literally",
                 variable[1..].to_uppercase()
             ),
         )

@@ -62,11 +62,11 @@ impl<'a> Page<'a> {
                 self.body(definition, &mut waiting);
             }
         }
-        self.types(waiting);
+        self.types(waiting, "###");
     }
 
     /// The types that fields have, and then the types of their fields.
-    fn types(&mut self, mut waiting: Vec<&'a str>) {
+    fn types(&mut self, mut waiting: Vec<&'a str>, level: &str) {
         while !waiting.is_empty() {
             let mut next = Vec::new();
             for name in std::mem::take(&mut waiting) {
@@ -76,7 +76,7 @@ impl<'a> Page<'a> {
                 self.written.push(name);
                 let definitions = self.definitions;
                 if let Some(definition) = definitions.get(name) {
-                    self.line(format_args!("\n### {name}\n\n{}", description(definition)));
+                    self.line(format_args!("\n{level} {name}\n\n{}", description(definition)));
                     self.body(definition, &mut next);
                 }
             }
@@ -170,7 +170,7 @@ impl<'a> Page<'a> {
                 let mut waiting = Vec::new();
                 self.body(definition, &mut waiting);
                 self.written.extend(referred(settings));
-                self.types(waiting);
+                self.types(waiting, "####");
             }
         }
     }

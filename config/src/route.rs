@@ -1,5 +1,6 @@
 //! `routes:`: which requests a route takes, and what it does with them.
 
+mod parts;
 mod written;
 
 use indexmap::IndexMap;

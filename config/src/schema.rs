@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
+use serde_json::Value;
 
 use crate::log::Log;
 use crate::route::RouteWritten;
@@ -37,7 +38,36 @@ struct FileWritten<F> {
 }
 
 /// The JSON Schema of the file (draft 2020-12). `F` is the settings of a filter.
-pub fn schema<F: JsonSchema>() -> serde_json::Value {
+pub fn schema<F: JsonSchema>() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
-    generator.into_root_schema_for::<FileWritten<F>>().to_value()
+    let mut schema = generator.into_root_schema_for::<FileWritten<F>>().to_value();
+    allow_variables(&mut schema);
+    schema
 }
+
+/// Where a number or a truth value may stand, `${NAME}` may.
+fn allow_variables(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            let bare = |name: &Value| {
+                name.as_str().is_some_and(|name| ["integer", "number", "boolean"].contains(&name))
+            };
+            let types = match fields.get("type") {
+                Some(Value::Array(types)) if types.iter().any(bare) => Some(types.clone()),
+                Some(name) if bare(name) => Some(vec![name.clone()]),
+                _ => None,
+            };
+            if let Some(mut types) = types {
+                types.push("string".into());
+                fields.insert("type".to_owned(), types.into());
+                fields.insert("pattern".to_owned(), VARIABLE.into());
+            }
+            fields.values_mut().for_each(allow_variables);
+        }
+        Value::Array(items) => items.iter_mut().for_each(allow_variables),
+        _ => {}
+    }
+}
+
+/// A variable of the environment, as far as an editor can tell.
+const VARIABLE: &str = r"\$\{[A-Z_][A-Z0-9_]*(:-.*)?\}";

@@ -33,9 +33,22 @@ pub(crate) fn looks_secret(key: &str) -> bool {
         || PARTS.iter().any(misspelt)
 }
 
+/// Whether a text is a URL with a user and a password in it (RFC 3986 §3.2.1).
+pub(crate) fn holds_password(text: &str) -> bool {
+    let authority = text.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    authority.is_some_and(|authority| authority.contains('@'))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::looks_secret;
+    use super::{holds_password, looks_secret};
+
+    #[test]
+    fn a_url_may_hold_a_password() {
+        assert!(holds_password("http://me:hunter2@example.com/a"));
+        assert!(!holds_password("http://example.com/a@b"));
+        assert!(!holds_password("me@example.com"));
+    }
 
     #[test]
     fn names_of_secrets_are_known_also_when_misspelt() {

@@ -151,7 +151,8 @@ pub enum EncodedSlash {
 pub(crate) struct ServerWritten {
     /// The addresses to listen on, such as `["0.0.0.0:8080", "[::]:8080"]`. Instead of `port`.
     listen: Option<Vec<String>>,
-    /// The port to listen on, 1 to 65535, on every IPv4 address. Without `listen` and `port`, 8080.
+    /// The port to listen on, on every IPv4 address; 0 is any free one. Without `listen` and
+    /// `port`, 8080.
     port: Option<u16>,
     /// How fresh connections are spread over the workers: `balance`, where a worker that clearly
     /// has more connections than another hands a fresh one over, or `kernel`, where it does not.
@@ -267,7 +268,7 @@ fn listeners(written: &[String], findings: &mut Findings<'_>) -> Vec<SocketAddr>
         match text.parse::<SocketAddr>() {
             // Port 0 is any free one, another each time.
             Ok(addr) if addr.port() != 0 && listen.contains(&addr) => {
-                findings.error(path, format!("`{addr}` is listed twice"), "keep one");
+                findings.error(path, format!("`{text}` is listed twice"), "keep one");
             }
             Ok(addr) => listen.push(addr),
             Err(_) => findings.error(

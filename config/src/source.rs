@@ -8,12 +8,12 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::{Document, Node, Place, Value};
 use crate::environment::Hidden;
 use crate::reader::quote_key;
-use crate::secret::looks_secret;
+use crate::secret::{holds_password, looks_secret};
 
 /// The most characters of a line that a snippet shows.
 const SNIPPET_WIDTH: usize = 100;
 
-/// A value shorter than this is hidden only where it stands as a word of its own.
+/// A value of fewer bytes than this is hidden only where it stands in quotes.
 const SHORT: usize = 4;
 
 /// What stands for a secret in a snippet or a message.
@@ -31,6 +31,8 @@ pub struct Source {
     hidden: Vec<Hidden>,
     /// Where secrets are written.
     secrets: Vec<Place>,
+    /// Where values came from the environment, and what they are.
+    from_env: Vec<(Place, Box<str>)>,
     /// Whether nothing of the text can be shown, because nobody knows what in it is a secret.
     opaque: bool,
 }
@@ -51,6 +53,7 @@ impl Source {
             root: document.root.clone(),
             hidden: std::mem::take(&mut document.hidden),
             secrets: std::mem::take(&mut document.secrets),
+            from_env: std::mem::take(&mut document.from_env),
             opaque: document.last_key.as_deref().is_some_and(looks_secret),
         };
         if let Some(root) = document.root.as_deref() {
@@ -67,7 +70,8 @@ impl Source {
     /// `routes[3].filters[0].headers`. Where the path is not in the file, its nearest parent is.
     ///
     /// Values that came from the environment and values of fields that look secret are taken out
-    /// of the message, the help and the snippet.
+    /// of the message, the help and the snippet; those of fewer than four bytes where they stand in
+    /// quotes. A message that shows a value should therefore show it whole, in backquotes.
     pub fn diagnose(&self, path: &str, message: String, help: Option<String>) -> Diagnostic {
         let (place, path) = self.find(path);
         self.at(place, &path, message, help)
@@ -86,6 +90,14 @@ impl Source {
         message: String,
         help: Option<String>,
     ) -> Diagnostic {
+        // A remedy made of a value from the environment would show it.
+        let origin = self.from_env.iter().find(|(written, _)| place.as_ref() == Some(written));
+        let help = match (help.map(|help| self.hide(&help)), origin) {
+            (Some(help), Some((_, value))) if tells_of(&help, value) => {
+                Some("correct the value in the environment".to_owned())
+            }
+            (help, _) => help,
+        };
         let (line, column, snippet) = match place {
             Some(place) => self.snippet(&place),
             None => (0, 0, String::new()),
@@ -97,7 +109,7 @@ impl Source {
             column,
             path: path.to_owned(),
             message: self.hide(&message),
-            help: help.map(|help| self.hide(&help)),
+            help,
             snippet,
         }
     }
@@ -247,24 +259,27 @@ fn printable(letter: char) -> impl Iterator<Item = char> {
     escaped.into_iter().flatten().chain(plain)
 }
 
-/// Replaces a value everywhere; a short one only where it stands as a word of its own.
+/// Replaces a value everywhere; a short one only in quotes, because it may be part of any word.
 fn replace(text: &str, value: &str, shown: &str) -> String {
     if value.len() >= SHORT {
         return text.replace(value, shown);
     }
-    let mut replaced = String::with_capacity(text.len());
-    let mut last = 0;
-    for (at, _) in text.match_indices(value) {
-        let end = at + value.len();
-        let word = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
-        if !word(text[..at].chars().next_back()) && !word(text[end..].chars().next()) {
-            replaced.push_str(&text[last..at]);
-            replaced.push_str(shown);
-            last = end;
-        }
+    let mut text = text.to_owned();
+    for quote in ['`', '"', '\''] {
+        text = text.replace(&format!("{quote}{value}{quote}"), &format!("{quote}{shown}{quote}"));
     }
-    replaced.push_str(&text[last..]);
-    replaced
+    text
+}
+
+/// Whether a text has something of a value in it, be it in another case.
+fn tells_of(text: &str, value: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let value = value.to_ascii_lowercase();
+    value.as_bytes().windows(SHORT).any(|part| memmem(text.as_bytes(), part))
+}
+
+fn memmem(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 /// A long line is cut around its marks.
@@ -296,7 +311,11 @@ fn hide_secrets(root: &Node, hidden: &mut Vec<Hidden>) {
             }
             Value::List(items) => stack.extend(items.iter().map(|item| (&**item, secret))),
             // A value from the environment is hidden already.
-            Value::Scalar(scalar) if secret && !scalar.from_env && !scalar.broken => {
+            Value::Scalar(scalar)
+                if (secret || holds_password(&scalar.text))
+                    && !scalar.from_env
+                    && !scalar.broken =>
+            {
                 let value = scalar.text.to_string();
                 // A small number would be hidden in places that have nothing to do with it.
                 if value.len() >= SHORT || value.parse::<f64>().is_err() {

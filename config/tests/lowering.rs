@@ -165,8 +165,8 @@ fn an_alias_repeats_a_value() {
 
 #[test]
 fn a_source_finds_the_place_of_a_field() {
-    let text = "routes:\n  - name: a\n    filters:\n      - headers: {request: {set: {X-A: b}}}\n    \
-                targets: [{addr: a:1}]\n";
+    let text = "routes:\n  - name: a\n    filters:\n      \
+                - headers: {request: {set: {X-A: b}}}\n    targets: [{addr: a:1}]\n";
     let source = common::load(text).unwrap().source;
     let place = |path: &str| {
         let found = source.diagnose(path, String::new(), None);
@@ -184,11 +184,52 @@ fn a_source_finds_the_place_of_a_field() {
 
 #[test]
 fn a_message_of_somebody_else_is_cleaned_too() {
-    let text = "server: {via: \"${WORD}\"}\nglobal_filters:\n  - headers: {request: {set: {api_key: hunter2}}}\n";
+    let text = "server: {via: \"${WORD}\"}\n\
+                global_filters: [{headers: {request: {set: {api_key: hunter2}}}}]\n";
     let source = common::load(text).unwrap().source;
     let message = "`hunter2` and `swordfish` and \u{1b}[31m".to_owned();
     let found = source.diagnose("server.via", message, Some("not swordfish".to_owned()));
     assert_eq!(found.message, "`***` and `${WORD}` and \\u{1b}[31m");
     assert_eq!(found.help.as_deref(), Some("not ${WORD}"));
     assert!(!format!("{source:?}").contains("swordfish"));
+}
+
+#[test]
+fn files_of_other_systems_are_read_too() {
+    let text = "\u{feff}server:\r\n  port: 81\r\n  via: a\r\n";
+    assert_eq!(config(text).server.via, "a");
+    let errors = common::load("server:\r\n  prot: 81\r\n").expect_err("an unknown field");
+    assert!(errors.to_string().contains("2 |   prot: 81\n"), "{errors}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let load = |path: &std::path::Path| {
+        ringway_config::load::<ToyFilter>(path, &common::env).expect_err("no file").to_string()
+    };
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert!(load(&folder.join("missing.yaml")).contains("missing.yaml"));
+    assert!(load(folder).contains("cannot be read"));
+    assert!(load(std::path::Path::new("/dev/zero")).contains("more than 16777216 bytes"));
+}
+
+#[test]
+fn a_remedy_does_not_show_a_part_of_the_environment() {
+    for (line, value) in [
+        ("server: {trusted_proxies: [\"${VALUE}\"]}", "10.123.45.6/8"),
+        ("upstreams: {a: {targets: [{addr: \"${VALUE}\"}]}}", "https://swordfish"),
+        ("routes: [{name: a, respond: {}, path: \"${VALUE}\"}]", "/swordfish?a"),
+        ("routes: [{name: a, respond: {}, methods: [\"${VALUE}\"]}]", "sword"),
+        ("routes: [{name: a, redirect: \"${VALUE}\"}]", "swordfish"),
+        ("server: {listen: [\"${VALUE}\"]}", "swordfish:12345"),
+        ("workers: {cores: \"${VALUE}\"}", "swordfish"),
+        ("server: {port: \"${VALUE}\"}", "-1"),
+    ] {
+        let env = |_: &str| Some(value.to_owned());
+        let loaded = ringway_config::load_str::<ToyFilter>("gateway.yaml", line, &env);
+        let said = loaded.expect_err("an error").to_string().to_lowercase();
+        for part in ["10.123", "sword", "12345", "`-1`"] {
+            assert!(!said.contains(part), "{said}");
+        }
+    }
 }

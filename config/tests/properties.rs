@@ -49,7 +49,11 @@ const WORDS: [&str; 40] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 512,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn no_text_panics_the_reader(text in "\\PC{0,200}") {
@@ -90,7 +94,8 @@ proptest! {
     ) {
         let env = |_: &str| Some("swordfish".to_owned());
         let text = words.concat();
-        let said = match ringway_config::load_str::<common::ToyFilter>("gateway.yaml", &text, &env) {
+        let loaded = ringway_config::load_str::<common::ToyFilter>("gateway.yaml", &text, &env);
+        let said = match loaded {
             Ok(loaded) => loaded.warnings.to_string(),
             Err(errors) => errors.to_string(),
         };
@@ -106,12 +111,14 @@ fn refuses(text: &str, message: &str) {
 
 #[test]
 fn a_file_that_is_too_large_is_refused() {
-    refuses(&"# comment\n".repeat(2_000_000), "more than 16777216");
+    refuses(&"# comment\n".repeat(2_000_000), "more than 16777216 bytes");
 }
 
 #[test]
 fn a_list_that_is_too_long_is_refused() {
-    refuses(&format!("routes: [{}]", "a,".repeat(1_100_000)), "more than 1000000 values");
+    let thousand = "a,".repeat(1_000);
+    let text = format!("a: &a [{thousand}]\nroutes: [{}]", "*a ,".repeat(1_000));
+    refuses(&text, "more than 1000000 values");
 }
 
 #[test]

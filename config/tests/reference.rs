@@ -33,3 +33,10 @@ fn the_schema_refuses_unknown_fields() {
     assert_eq!(schema["$defs"]["Server"]["additionalProperties"], false);
     assert_eq!(schema["$defs"]["Route"]["required"], serde_json::json!(["name"]));
 }
+
+#[test]
+fn the_schema_lets_a_variable_be_a_number() {
+    let schema = ringway_config::schema::<ToyFilter>();
+    let port = &schema["$defs"]["Server"]["properties"]["port"];
+    assert_eq!(port["type"], serde_json::json!(["integer", "null", "string"]));
+}

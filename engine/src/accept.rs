@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Instant;
 
 use ringway_config::Accept;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -12,7 +13,7 @@ use crate::admission::Admission;
 use crate::clock;
 use crate::connection;
 use crate::io::Stream;
-use crate::limits::{BACKLOG, HANDOVER_SLACK, SWEEP_EVERY};
+use crate::limits::{BACKLOG, EXHAUSTION_OVER, HANDOVER_SLACK, SWEEP_EVERY};
 use crate::worker::{Message, Worker};
 
 /// Binds `address` once for each of `workers`, so that the kernel spreads connections over them.
@@ -63,29 +64,30 @@ impl Listener {
         Ok((Listener(monoio::net::TcpListener::from_std(listener)?), handle))
     }
 
-    /// Accepts until the socket is closed. Out of descriptors, it pauses and says so once.
+    /// Accepts until the socket is closed. Out of descriptors, it pauses and says so once, and
+    /// once again when that has been over for a while.
     pub(crate) async fn run(self, worker: Rc<Worker>) {
-        let mut paused = false;
+        let mut exhausted: Option<Instant> = None;
         loop {
             match self.0.accept().await {
                 Ok((stream, peer)) => {
-                    if paused {
+                    if exhausted.is_some_and(|at| clock::now() > at + EXHAUSTION_OVER) {
                         tracing::info!(worker = worker.id, "accepting connections again");
-                        paused = false;
+                        exhausted = None;
                     }
                     admit(&worker, stream, peer);
                 }
                 Err(_) if worker.draining.get() => return,
                 Err(error) if is_exhausted(&error) => {
-                    if !paused {
+                    if exhausted.is_none() {
                         tracing::error!(
                             worker = worker.id,
                             %error,
                             "cannot accept: no more connections until one is closed (raise \
                              RLIMIT_NOFILE, or lower server.max_connections)"
                         );
-                        paused = true;
                     }
+                    exhausted = Some(clock::now());
                     clock::sleep(SWEEP_EVERY).await;
                 }
                 // The client was gone before it was its turn, or the like.

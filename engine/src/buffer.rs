@@ -7,8 +7,6 @@
 
 use std::cell::RefCell;
 
-use monoio::buf::{IoBuf, IoBufMut};
-
 use crate::limits::{IDLE_READ, LARGE_BUFFER, POOLED_BUFFERS, USUAL_BUFFER};
 
 /// Bytes from `start` up to the end of `bytes`; the spare capacity behind takes what is read.
@@ -109,40 +107,6 @@ impl Buffer {
     }
 }
 
-// SAFETY: `read_ptr` points into the heap block of `bytes`, which does not move while the
-// operation owns the buffer (moving the `Buffer` moves the `Vec` header, not the block), and
-// `bytes[start..]` are initialised bytes of that block.
-unsafe impl IoBuf for Buffer {
-    fn read_ptr(&self) -> *const u8 {
-        self.filled().as_ptr()
-    }
-
-    fn bytes_init(&self) -> usize {
-        self.len()
-    }
-}
-
-// SAFETY: `write_ptr` points to the spare capacity of `bytes`' heap block, `bytes_total` is the
-// size of exactly that spare part, so the kernel writes only there; `set_init` is called once
-// with the number of bytes that it wrote, which are then initialised. `Buffer` is `Unpin` and the
-// block does not move while the operation owns the buffer.
-unsafe impl IoBufMut for Buffer {
-    fn write_ptr(&mut self) -> *mut u8 {
-        self.bytes.spare_capacity_mut().as_mut_ptr().cast()
-    }
-
-    fn bytes_total(&mut self) -> usize {
-        self.spare()
-    }
-
-    unsafe fn set_init(&mut self, n: usize) {
-        debug_assert!(n <= self.spare());
-        // SAFETY: by this method's contract the first `n` bytes of the spare part are
-        // initialised, and `n` is at most `bytes_total`.
-        unsafe { self.bytes.set_len(self.bytes.len() + n) }
-    }
-}
-
 /// One core's stock of buffers, by size. Memory that is not in use goes back here, not to the
 /// allocator: a warm worker serves requests without allocating.
 #[derive(Debug, Default)]
@@ -211,42 +175,16 @@ fn take(stock: &RefCell<Vec<Buffer>>, capacity: usize) -> Buffer {
 mod tests {
     use super::*;
 
-    /// Plays the kernel: writes into the spare part through the raw pointer, then reports it.
-    fn fill(buffer: &mut Buffer, bytes: &[u8]) {
-        assert!(bytes.len() <= buffer.bytes_total());
-        // SAFETY: the pointer is valid for `bytes_total` bytes, checked above, and does not
-        // overlap `bytes`; `set_init` reports exactly what was written.
-        unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.write_ptr(), bytes.len());
-            buffer.set_init(bytes.len());
-        }
-    }
-
-    #[test]
-    fn a_read_lands_behind_what_is_there() {
-        let mut buffer = Buffer::with_capacity(16);
-        fill(&mut buffer, b"hello ");
-        fill(&mut buffer, b"world");
-        assert_eq!(buffer.filled(), b"hello world");
-        assert_eq!(buffer.spare(), 5);
-        buffer.consume(6);
-        assert_eq!((buffer.filled(), buffer.bytes_init()), (&b"world"[..], 5));
-        buffer.compact();
-        assert_eq!((buffer.filled(), buffer.spare()), (&b"world"[..], 11));
-        buffer.consume(5);
-        assert_eq!(buffer.spare(), 16, "an emptied buffer starts again at its front");
-    }
-
     #[test]
     fn a_pool_gives_the_same_memory_again() {
         let buffers = Buffers::default();
         let mut buffer = buffers.usual();
         buffer.extend(b"x");
-        let block = buffer.filled().as_ptr();
+        let block = buffer.tail().as_ptr();
         buffers.give(buffer);
-        let again = buffers.usual();
+        let mut again = buffers.usual();
         assert!(again.is_empty());
-        assert_eq!(again.read_ptr(), block);
+        assert_eq!(again.tail().as_ptr(), block);
         let mut grown = buffers.idle();
         grown.extend(&vec![0; IDLE_READ + 1]);
         buffers.give(grown);

@@ -77,7 +77,8 @@ async fn live(worker: Rc<Worker>, mut connection: Box<Connection>) {
             After::Keep => {}
             After::Close => break,
             After::Linger => {
-                linger(&mut connection, &mut buffer).await;
+                // Boxed, so that idle connections need not have room for what few ever do.
+                Box::pin(linger(&mut connection, &mut buffer)).await;
                 break;
             }
         }

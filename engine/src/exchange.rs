@@ -55,6 +55,9 @@ pub struct Request {
     pub path: Vec<u8>,
     /// The query, without its question mark.
     pub query: Vec<u8>,
+    /// True when there is a question mark, with or without anything behind it: an empty query is
+    /// not the same as none (RFC 3986 §6.2.3).
+    pub(crate) has_query: bool,
     /// The path and query to send on, after rewrites.
     pub target: Vec<u8>,
     /// Bytes of `raw` that belong to this request; what is behind them is the next one's.
@@ -171,6 +174,7 @@ impl Request {
         self.edits.clear();
         self.path.clear();
         self.query.clear();
+        self.has_query = false;
         self.target.clear();
         self.taken = 0;
         self.received = 0;

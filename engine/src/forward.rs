@@ -13,6 +13,8 @@ use crate::message::{FieldName, Version};
 use crate::relay::Framing;
 use crate::snapshot::{HostRule, Rules};
 
+const FORWARDED: &[u8] = b"X-Forwarded-";
+
 /// What the head of a request needs to know beside the exchange.
 pub(crate) struct RequestHeadPlan<'a> {
     /// The rules of the server section.
@@ -56,7 +58,12 @@ pub(crate) fn write_request_head(out: &mut Vec<u8>, exchange: &Exchange, plan: &
             _ => field.is_hop_by_hop(),
         };
         let name = field.name.of(raw);
-        if !written_anew && (request.edits.is_empty() || !request.edits.replaces(name)) {
+        // X-Forwarded-Port and what else there may be: a proxy's word, not a client's.
+        let forged = field.id == FieldName::Other
+            && !exchange.client.through_trusted_proxy
+            && name.len() > FORWARDED.len()
+            && name[..FORWARDED.len()].eq_ignore_ascii_case(FORWARDED);
+        if !written_anew && !forged && (request.edits.is_empty() || !request.edits.replaces(name)) {
             put(out, &[name, b": ", field.value.of(raw), b"\r\n"]);
         }
     }

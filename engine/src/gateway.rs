@@ -12,9 +12,9 @@ use crate::control::{self, Control, Event};
 use crate::cores;
 use crate::limits::MAILBOX;
 use crate::metrics::Shard;
+use crate::run::{self, Start};
 use crate::shared::{Mailbox, Shared, SharedBudget};
 use crate::snapshot::{Snapshot, bound};
-use crate::worker::run::{Start, run as work};
 use crate::worker::{Colleague, Common};
 
 /// Why a gateway cannot start.
@@ -132,7 +132,7 @@ pub fn start(snapshot: Snapshot) -> Result<Running, StartError> {
             ear,
         };
         let thread = std::thread::Builder::new().name(format!("ringway-{id}"));
-        workers.push(thread.spawn(move || work(start))?);
+        workers.push(thread.spawn(move || run::run(start))?);
     }
     let control = Control::start(snapshot, common, resolved, drain_timeout)?;
     for address in &addresses {

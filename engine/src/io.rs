@@ -12,6 +12,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use monoio::BufResult;
+use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::TcpStream;
 
@@ -105,14 +107,12 @@ impl Reader<'_> {
     ///
     /// # Errors
     /// The system's error, or `TimedOut` past the deadline.
-    pub(crate) async fn read(&mut self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
+    pub(crate) fn read(
+        &mut self,
+        buffer: Buffer,
+    ) -> impl Future<Output = (io::Result<usize>, Buffer)> {
         debug_assert!(buffer.spare() > 0, "a read into nothing looks like the end");
-        let (result, buffer) = self.half.read(buffer).await;
-        let result = match result {
-            Ok(0) | Err(_) if self.watch.read_expired() => Err(io::ErrorKind::TimedOut.into()),
-            other => other,
-        };
-        (result, buffer)
+        Reading { operation: self.half.read(buffer), watch: self.watch }
     }
 
     /// Sets the deadline of this and the following reads.
@@ -128,6 +128,30 @@ impl Reader<'_> {
     /// Ends both directions of the stream at once; operations under way complete.
     pub(crate) fn abort(&self) {
         self.watch.abort();
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A read under way. Written out because an `async fn` would keep its arguments beside the
+    /// operation that they have moved into, and every idle connection holds one of these.
+    struct Reading<'a, F> {
+        #[pin]
+        operation: F,
+        watch: &'a Watch,
+    }
+}
+
+impl<F: Future<Output = BufResult<usize, Buffer>>> Future for Reading<'_, F> {
+    type Output = BufResult<usize, Buffer>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        this.operation.poll(context).map(|(result, buffer)| match result {
+            Ok(0) | Err(_) if this.watch.read_expired() => {
+                (Err(io::ErrorKind::TimedOut.into()), buffer)
+            }
+            other => (other, buffer),
+        })
     }
 }
 
@@ -233,5 +257,73 @@ impl<S: Future> Side<S> {
     /// True while it is at work.
     pub(crate) fn is_busy(&self) -> bool {
         matches!(self, Side::Busy(_))
+    }
+}
+
+// SAFETY: `read_ptr` points into the heap block of the buffer's vector, which does not move while
+// the operation owns the buffer (moving the `Buffer` moves the `Vec` header, not the block), and
+// `filled` are initialised bytes of that block.
+unsafe impl IoBuf for Buffer {
+    fn read_ptr(&self) -> *const u8 {
+        self.filled().as_ptr()
+    }
+
+    fn bytes_init(&self) -> usize {
+        self.len()
+    }
+}
+
+// SAFETY: `write_ptr` points to the spare capacity of the vector's heap block, `bytes_total` is the
+// size of exactly that spare part, so the kernel writes only there; `set_init` is called once
+// with the number of bytes that it wrote, which are then initialised. `Buffer` is `Unpin` and the
+// block does not move while the operation owns the buffer.
+unsafe impl IoBufMut for Buffer {
+    fn write_ptr(&mut self) -> *mut u8 {
+        self.tail().spare_capacity_mut().as_mut_ptr().cast()
+    }
+
+    fn bytes_total(&mut self) -> usize {
+        self.spare()
+    }
+
+    unsafe fn set_init(&mut self, n: usize) {
+        debug_assert!(n <= self.spare());
+        // SAFETY: by this method's contract the first `n` bytes of the spare part are
+        // initialised, and `n` is at most `bytes_total`.
+        unsafe {
+            let bytes = self.tail();
+            bytes.set_len(bytes.len() + n);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays the kernel: writes into the spare part through the raw pointer, then reports it.
+    fn fill(buffer: &mut Buffer, bytes: &[u8]) {
+        assert!(bytes.len() <= buffer.bytes_total());
+        // SAFETY: the pointer is valid for `bytes_total` bytes, checked above, and does not
+        // overlap `bytes`; `set_init` reports exactly what was written.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.write_ptr(), bytes.len());
+            buffer.set_init(bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_read_lands_behind_what_is_there() {
+        let mut buffer = Buffer::with_capacity(16);
+        fill(&mut buffer, b"hello ");
+        fill(&mut buffer, b"world");
+        assert_eq!(buffer.filled(), b"hello world");
+        assert_eq!(buffer.spare(), 5);
+        buffer.consume(6);
+        assert_eq!((buffer.filled(), buffer.bytes_init()), (&b"world"[..], 5));
+        buffer.compact();
+        assert_eq!((buffer.filled(), buffer.spare()), (&b"world"[..], 11));
+        buffer.consume(5);
+        assert_eq!(buffer.spare(), 16, "an emptied buffer starts again at its front");
     }
 }

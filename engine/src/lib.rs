@@ -3,8 +3,10 @@
 //! # The way of a request
 //!
 //! ```text
-//! socket → accept → connection → http1 head → serve ┬ target → filters (in) → choose → pool/connect → attempt
-//!                                                   └ record ←─ filters (out) ←─ response ←────────────┘
+//! socket → accept → connection → http1 head → serve
+//!                                             │ target → filters (in) → choose → pool/connect
+//!                                             │                                        ↓
+//!                                           record ← filters (out) ← response ← attempt
 //! ```
 //!
 //! A reader follows one request through one function, [`serve`], top to bottom. There are two
@@ -46,19 +48,29 @@
 //!
 //! # What others were wounded by, and what excludes it here
 //!
-//! | attack or fault elsewhere | what excludes it |
-//! | --- | --- |
-//! | TE.CL and CL.TE smuggling (CVE-2005-2088, CVE-2026-54387) | both fields together are refused, and framing is always written anew from what was understood ([`http1::framing`], [`forward`]) |
-//! | several or odd `Content-Length` (CVE-2021-40346, CVE-2023-40225) | digits only, all alike, overflow-checked ([`http1::head`]) |
-//! | bare CR or LF, NUL, obs-fold, space before the colon (CVE-2019-9900, CVE-2021-22959) | refused while the head is scanned ([`http1::Scanner`]) |
-//! | chunk extensions and sizes that peers read differently (CVE-2025-55315, CVE-2025-22871) | one strict decoder; chunks are written anew ([`http1::chunked`]) |
-//! | `Connection: X-Forwarded-For` and friends (CVE-2022-31813, CVE-2024-45410) | end-to-end names that are listed there are not obeyed ([`message::Field`]) |
-//! | h2c upgrade smuggling (CVE-2026-2833) | only `websocket` is forwarded, and only an upstream's 101 makes a tunnel ([`tunnel`]) |
-//! | a response meant for somebody else (response queue poisoning) | one request a connection at a time; bytes that nobody asked for close it, in the pool and behind a response ([`upstream`]) |
-//! | path tricks: `%2e%2e`, `..;`, `//`, `%2f`, backslash (CVE-2021-29492, CVE-2021-32779) | one normal form, made once; routed, checked and sent on are the same bytes ([`route::path`], [`target`]) |
-//! | forged client addresses (CVE-2022-24112) | forwarding fields are taken from trusted proxies only ([`forward`]) |
-//! | header injection by rewrites (CVE-2023-25690) | a value with control characters cannot be written ([`exchange::Edits`], [`template`]) |
-//! | slowloris, slow bodies, slow readers | a deadline for every wait ([`clock`], [`relay`]) |
+//! - *TE.CL and CL.TE smuggling* (CVE-2005-2088, CVE-2026-54387): both fields together are
+//!   refused, and framing is written anew from what was understood ([`http1::framing`],
+//!   [`forward`]).
+//! - *Several or odd `Content-Length`* (CVE-2021-40346, CVE-2023-40225): digits only, all alike,
+//!   overflow-checked ([`http1::head`]).
+//! - *Bare CR or LF, NUL, folding, a space before the colon* (CVE-2019-9900, CVE-2021-22959):
+//!   refused while the head is scanned ([`http1::Scanner`]).
+//! - *Chunk extensions and sizes that peers read differently* (CVE-2025-55315, CVE-2025-22871):
+//!   one strict decoder, and chunks are written anew ([`http1::chunked`]).
+//! - *`Connection: X-Forwarded-For` and friends* (CVE-2022-31813, CVE-2024-45410): end-to-end
+//!   names that are listed there are not obeyed ([`message::Field`]).
+//! - *h2c upgrade smuggling* (CVE-2026-2833): only `websocket` is forwarded, and only an
+//!   upstream's 101 makes a tunnel ([`tunnel`]).
+//! - *A response meant for somebody else*: one request a connection at a time; bytes that nobody
+//!   asked for close it, in the pool and behind a response ([`upstream`]).
+//! - *Path tricks: `%2e%2e`, `..;`, `//`, `%2f`, backslash* (CVE-2021-29492, CVE-2021-32779): one
+//!   normal form, made once; routed, checked and sent on are the same bytes ([`route::path`],
+//!   [`target`]).
+//! - *Forged client addresses* (CVE-2022-24112): forwarding fields are taken from trusted proxies
+//!   only ([`forward`]).
+//! - *Header injection by rewrites* (CVE-2023-25690): a value with control characters cannot be
+//!   written ([`exchange::Edits`], [`template`]).
+//! - *Slowloris, slow bodies, slow readers*: a deadline for every wait ([`clock`], [`relay`]).
 #![cfg_attr(
     test,
     allow(clippy::disallowed_types, reason = "tests may share what they like among threads")
@@ -74,6 +86,7 @@ pub mod cores;
 pub mod explain;
 pub mod gateway;
 pub mod snapshot;
+mod run;
 mod worker;
 
 // The way of a request.

@@ -25,6 +25,10 @@ pub const POOLED_ROOMS: usize = 256;
 /// How often deadlines are swept, so how late one may be noticed.
 pub const SWEEP_EVERY: Duration = Duration::from_millis(100);
 
+/// How long accepting must go well before a shortage of descriptors counts as over: connections
+/// that come and go at the limit would otherwise fill the log.
+pub const EXHAUSTION_OVER: Duration = Duration::from_secs(1);
+
 /// Messages that wait for a worker: snapshots, endpoint lists, handed-over sockets.
 pub const MAILBOX: usize = 1024;
 

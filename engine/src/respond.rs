@@ -12,6 +12,10 @@ use crate::limits::DRAIN_BODY;
 use crate::message::{Method, Version};
 use crate::relay::{Framing, Incoming};
 
+/// What `Allow` says where no route was asked or it takes any method: all but CONNECT and TRACE
+/// (RFC 9110 §15.5.6 wants a value).
+const USUAL_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
+
 /// Answers with what the error means to the client, or not at all when there is nobody to hear.
 pub(crate) async fn error(
     course: &Course<'_>,
@@ -25,8 +29,11 @@ pub(crate) async fn error(
         return Ended { status: 0, error: Some(error), after: After::Close };
     };
     let mut answer = Answer::message(status, error.public());
-    if matches!(error, Error::Client(ClientError::Method)) {
-        let allow = String::from_utf8_lossy(exchange.found.allow()).into_owned();
+    if status == 405 {
+        let allow = match exchange.found.allow() {
+            [] => USUAL_METHODS.to_owned(),
+            some => String::from_utf8_lossy(some).into_owned(),
+        };
         answer = answer.with_header("Allow", allow);
     }
     let ended = send(course, connection, exchange, body, &answer, reply.keep).await;

@@ -40,6 +40,9 @@ pub(crate) async fn serve(
     let mut chain = &adopted.global;
     let ended = match receive_head(worker, rules, connection, exchange).await {
         Err(error) => {
+            // Nothing of a broken head is to be believed, not even an id in it.
+            exchange.request.head.clear();
+            identify(worker, rules, exchange);
             let course = Course { worker, adopted: &adopted, chain, passed: 0 };
             respond::error(&course, connection, exchange, Body::Empty, error).await
         }

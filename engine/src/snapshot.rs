@@ -66,6 +66,8 @@ pub(crate) struct Route {
     pub(crate) max_body: u64,
     pub(crate) min_body_rate: u64,
     pub(crate) websocket: bool,
+    /// The route names TRACE among its methods.
+    pub(crate) trace: bool,
 }
 
 /// What a route does with a request.
@@ -241,6 +243,7 @@ impl Builder {
             tunnel: route.timeouts.tunnel.0,
             max_body: bound(route.max_body.unwrap_or(limits.max_body)),
             min_body_rate: route.min_body_rate.unwrap_or(limits.min_body_rate).0,
+            trace: route.matching.methods.iter().any(|method| method == "TRACE"),
             websocket: route.upgrades.contains(&Upgrade::Websocket),
         })
     }

@@ -3,6 +3,7 @@
 
 use crate::error::{ClientError, Error, GatewayError};
 use crate::exchange::Exchange;
+use crate::message::Method;
 use crate::route::{self, path::normalise};
 use crate::snapshot::{Route, Snapshot};
 use crate::template::{Template, TemplateError};
@@ -18,6 +19,7 @@ pub(crate) fn find_route(snapshot: &Snapshot, exchange: &mut Exchange) -> Result
     let (path, query) = normal.split(target, &request.target);
     request.path.extend_from_slice(path);
     request.query.extend_from_slice(query.unwrap_or_default());
+    request.has_query = query.is_some();
     let header = |name: &str| request.head.find(raw, name.as_bytes());
     let asked = route::Request {
         host: request.head.authority.of(raw),
@@ -28,6 +30,13 @@ pub(crate) fn find_route(snapshot: &Snapshot, exchange: &mut Exchange) -> Result
         header: &header,
     };
     match snapshot.table.find(&asked, &mut exchange.found) {
+        // TRACE sends back what it was sent, credentials and all: only where a route names it
+        // (HTTP_SAFETY rule 7).
+        route::Outcome::Route(at)
+            if request.head.method == Method::Trace && !snapshot.routes[at].trace =>
+        {
+            Err(ClientError::Method.into())
+        }
         route::Outcome::Route(at) => {
             exchange.route = Some(at);
             exchange.route_name.push_str(&snapshot.routes[at].name);
@@ -55,7 +64,7 @@ pub(crate) fn retarget(
         (None, _) => target.extend_from_slice(&exchange.request.path),
     }
     let request = &mut exchange.request;
-    if !request.query.is_empty() {
+    if request.has_query {
         target.push(if target.contains(&b'?') { b'&' } else { b'?' });
         target.extend_from_slice(&request.query);
     }

@@ -3,8 +3,6 @@
 //! Nothing here is `Send`. What comes from other threads comes as a [`Message`] through the
 //! worker's mailbox.
 
-pub(crate) mod run;
-
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;

@@ -307,6 +307,7 @@ fn is_alias(written: &[u8], name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use ringway_engine::clock;
 
     use ringway_engine::filter::Verdict;
 
@@ -316,7 +317,7 @@ mod tests {
     /// What the filter makes of a request with these header lines.
     fn exchange(filter: &str, lines: &str) -> Exchange {
         let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
-        let mut exchange = Exchange::with_request(head.as_bytes(), ringway_engine::clock::now()).unwrap();
+        let mut exchange = Exchange::with_request(head.as_bytes(), clock::now()).unwrap();
         let filter = build(filter).unwrap().instance();
         let step = filter.on_request(&mut exchange);
         assert!(matches!(step, Step::Now(Verdict::Continue)));

@@ -3,10 +3,12 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Client, RINGWAY, dedent};
+use crate::harness::{BOUND, Client, RINGWAY, dedent};
 
 const GOOD: &str = "
     server:
@@ -33,17 +35,36 @@ pub(crate) fn ringway(arguments: &[&str], yaml: &str) -> (Option<i32>, String) {
 }
 
 fn run(arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(RINGWAY).args(arguments).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    let (code, out, err) = output(arguments);
+    (code, out + &err)
 }
 
 /// Standard output alone, which must be JSON.
 fn json(arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
-    let output = Command::new(RINGWAY).args(arguments).output().unwrap();
-    let value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|fault| panic!("{fault}: {:?}", String::from_utf8_lossy(&output.stdout)));
-    (output.status.code(), value)
+    let (code, out, err) = output(arguments);
+    let value = serde_json::from_str(&out);
+    (code, value.unwrap_or_else(|fault| panic!("{arguments:?}: {fault}: {out:?} {err}")))
+}
+
+/// Exit code, standard output and standard error of a command that must come to an end.
+fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let child = Command::new(RINGWAY)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = Pid::from_child(&child);
+    let (done, waiting) = mpsc::channel();
+    thread::spawn(move || done.send(child.wait_with_output()));
+    let Ok(output) = waiting.recv_timeout(BOUND) else {
+        let _ = kill_process(pid, Signal::KILL);
+        panic!("ringway {arguments:?} does not end");
+    };
+    let output = output.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
 fn good_file() -> tempfile::NamedTempFile {

@@ -7,7 +7,6 @@ scenes![
     the_wrong_method_is_405,
     nobody_listening_is_502,
     nobody_to_ask_is_503,
-    a_name_that_means_nothing_is_503,
     errors_keep_the_connection,
     errors_carry_the_request_id,
     errors_to_head_have_no_body,
@@ -63,18 +62,8 @@ fn nobody_listening_is_502(driver: Driver) {
     }
 }
 
-fn nobody_to_ask_is_503(driver: Driver) {
-    let origin = Origin::saying("hi");
-    let routes = forward_route(&origin, "");
-    let targets = format!("      - addr: http://{}\n", origin.address);
-    let gateway =
-        Gateway::start(driver, &routes.replace(&targets, &format!("{targets}        weight: 0\n")));
-    gateway.get("/").expect_error(503);
-    assert_eq!(origin.connections(), 0);
-}
-
 /// RFC 6761 §6.4: no name under `invalid` ever resolves.
-fn a_name_that_means_nothing_is_503(driver: Driver) {
+fn nobody_to_ask_is_503(driver: Driver) {
     let gateway = Gateway::start(
         driver,
         "

@@ -253,12 +253,7 @@ fn chunk_extensions_are_dropped(driver: Driver) {
 fn a_body_is_never_taken_for_a_request(driver: Driver) {
     let origin = Origin::echo();
     let routes = crate::harness::forward_route(&origin, "");
-    let ping = "\
-  - name: ping
-    path: /ping
-    respond:
-      body: pong
-";
+    let ping = "  - name: ping\n    path: /ping\n    respond:\n      body: pong\n";
     let gateway = Gateway::start(driver, &format!("{routes}{ping}"));
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
     let fixed = format!(

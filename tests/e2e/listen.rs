@@ -25,10 +25,10 @@ fn every_listener_serves(driver: Driver) {
     let origin = Origin::saying("here");
     let listen = r#"
         server:
-          listen: ["127.0.0.1:0", "[::1]:0", "127.0.0.1:0"]
+          listen: ["127.0.0.1:0", "[::1]:0"]
     "#;
     let gateway = Gateway::forward_with(driver, &origin, listen);
-    assert_eq!(gateway.addresses.len(), 3, "{:?}", gateway.addresses);
+    assert_eq!(gateway.addresses.len(), 2, "{:?}", gateway.addresses);
     for address in &gateway.addresses {
         assert_eq!(Client::connect(*address).get("/").expect(200).text(), "here");
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::harness::{Client, Driver, Gate, Gateway, Origin, eventually, ok, scenes};
+use crate::harness::{Client, Driver, Gate, Gateway, Origin, ok, scenes};
 
 scenes![
     ten_thousand_idle_connections_are_cheap,
@@ -41,15 +41,11 @@ fn ten_thousand_idle_connections_are_cheap(driver: Driver) {
         clients.push(client);
     }
 
-    let mut grown = 0;
-    eventually("they cost little", || {
-        grown = gateway.rss_kib().saturating_sub(before);
-        grown <= KIB_EACH * CONNECTIONS as u64
-    });
+    let after = gateway.await_rss_kib(before + KIB_EACH * CONNECTIONS as u64);
     for client in clients.iter_mut().step_by(CONNECTIONS / 100) {
         assert_eq!(client.get("/").expect(200).text(), "hi");
     }
-    eprintln!("{driver:?}: {CONNECTIONS} idle connections cost {grown} KiB");
+    eprintln!("{driver:?}: {CONNECTIONS} idle connections cost {} KiB", after - before);
 }
 
 /// Both ends of this scene need a descriptor a connection; children inherit the limit.

@@ -200,6 +200,16 @@ fn check_split(arms: &[SplitArm], path: &str, findings: &mut Findings<'_>) {
     }
     for (index, arm) in arms.iter().enumerate() {
         let path = format!("{path}.split[{index}]");
+        if arm.weight == 0 && arm.header.is_none() && arm.cookie.is_none() {
+            findings.warn(
+                format!("{path}.weight"),
+                format!(
+                    "no request goes to `{}`: the weight is 0, and it claims none",
+                    arm.upstream
+                ),
+                "raise the weight, or add a `header` or a `cookie` that claims requests",
+            );
+        }
         check_weight(arm.weight, format!("{path}.weight"), findings);
         if let Some((name, value)) = &arm.header {
             check_field_name(name, &format!("{path}.header"), findings);
@@ -224,7 +234,7 @@ fn check_respond(respond: &Respond, path: &str, findings: &mut Findings<'_>) {
     if !(200..=599).contains(&respond.status) {
         findings.error(
             format!("{path}.status"),
-            format!("{} is not the status of an answer", respond.status),
+            format!("`{}` is not the status of an answer", respond.status),
             "write a number from 200 to 599",
         );
     }
@@ -232,7 +242,7 @@ fn check_respond(respond: &Respond, path: &str, findings: &mut Findings<'_>) {
     if matches!(respond.status, 204 | 205 | 304) && !respond.body.is_empty() {
         findings.error(
             format!("{path}.body"),
-            format!("an answer with the status {} has no body", respond.status),
+            format!("an answer with the status `{}` has no body", respond.status),
             "remove the body, or write another status",
         );
     }
@@ -258,7 +268,7 @@ fn check_redirect(
     if !REDIRECTS.contains(&redirect.status) {
         findings.error(
             format!("{path}.status"),
-            format!("{} is not the status of a redirection", redirect.status),
+            format!("`{}` is not the status of a redirection", redirect.status),
             format!("write {}", one_of(&REDIRECTS.map(|status| status.to_string()), "or")),
         );
     }

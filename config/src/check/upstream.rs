@@ -33,7 +33,7 @@ pub(super) fn check(upstream: &Upstream, path: &str, findings: &mut Findings<'_>
         if !(1.0..=MAX_LOAD).contains(bounded_load) {
             findings.error(
                 format!("{path}.bounded_load"),
-                format!("a load of {bounded_load} times the average is out of bounds"),
+                format!("a load of `{bounded_load}` times the average is out of bounds"),
                 format!("write a number from 1 to {MAX_LOAD}, such as `1.25`"),
             );
         }
@@ -41,7 +41,7 @@ pub(super) fn check(upstream: &Upstream, path: &str, findings: &mut Findings<'_>
     if upstream.pool.max_idle > MAX_IDLE {
         findings.error(
             format!("{path}.pool.max_idle"),
-            format!("{} idle connections are out of bounds", upstream.pool.max_idle),
+            format!("`{}` idle connections are out of bounds", upstream.pool.max_idle),
             format!("write a number from 0 to {MAX_IDLE}"),
         );
     }
@@ -50,7 +50,7 @@ pub(super) fn check(upstream: &Upstream, path: &str, findings: &mut Findings<'_>
     if upstream.resolve_every < MIN_RESOLVE {
         findings.error(
             format!("{path}.resolve_every"),
-            format!("resolving names every {} is too often", upstream.resolve_every),
+            format!("resolving names every `{}` is too often", upstream.resolve_every),
             format!("write at least `{MIN_RESOLVE}`"),
         );
     }
@@ -75,7 +75,7 @@ fn check_targets(targets: &[Target], path: &str, findings: &mut Findings<'_>) {
         if let Some(first) = targets[..index].iter().position(|other| other.addr == target.addr) {
             findings.error(
                 format!("{path}.targets[{index}].addr"),
-                format!("{} is targets[{first}] too", target.addr),
+                format!("targets[{first}] has the same address"),
                 "keep one, and raise its weight if it is to have more requests",
             );
         }
@@ -86,7 +86,7 @@ pub(super) fn check_weight(weight: u32, path: String, findings: &mut Findings<'_
     if weight > MAX_WEIGHT {
         findings.error(
             path,
-            format!("a weight of {weight} is out of bounds"),
+            format!("a weight of `{weight}` is out of bounds"),
             format!("write a number from 0 to {MAX_WEIGHT}: only the proportions count"),
         );
     }

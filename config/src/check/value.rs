@@ -80,8 +80,8 @@ pub(super) fn compile(
             findings.error(
                 path,
                 format!("`{text}` is not a regular expression: {reason}"),
-                "a plain character that has a meaning is written with `\\`; the syntax is that of the \
-                 Rust crate `regex`, without look-around and back-references",
+                "put `\\` before a character that is meant plainly; there is no look-around and no \
+                 back-reference",
             );
             None
         }

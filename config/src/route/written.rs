@@ -2,28 +2,28 @@
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
-use serde::de::{self, Deserialize, Deserializer, Visitor};
-use std::fmt;
+use serde::Deserialize;
 
-use super::{
-    Action, Forward, HostHeader, Redirect, Respond, Rewrite, Route, RouteTimeouts, SplitArm,
-    Upgrade,
+use super::parts::{
+    RedirectWritten, RespondWritten, RewriteWritten, RouteTimeoutsWritten, SplitArmWritten,
+    lower_redirect, lower_split,
 };
+use super::{Action, Forward, Respond, Rewrite, Route, Upgrade};
 use crate::address::Cidr;
-use crate::condition::{self, Matching, OneOrMany, PathMatch, ValueTestWritten};
+use crate::condition::{self, Matching, PathMatch, ValueTestWritten};
 use crate::findings::Findings;
-use crate::reader::TEMPLATE_OR;
 use crate::template::Template;
+use crate::text_or::TextOr;
 use crate::units::{self, ByteLimit, Bytes, Limit, Period};
-use crate::upstream::{BalanceWritten, Pool, TargetWritten, Upstream, UpstreamTimeouts, one};
+use crate::upstream::{BalanceWritten, Pool, TargetWritten, Upstream, UpstreamTimeouts};
 
 /// Which requests are taken, and what is done with them.
 ///
 /// A request goes to the route that ranks highest among those whose conditions all hold: first by
-/// `priority`, then by host (exact before `*.` before none), then by path (`path`, then `prefix` and
-/// `pattern` by the length of their literal part, then `regex`, then none), then by the number of
-/// further conditions, then by the order of the file.
-#[derive(serde::Deserialize, JsonSchema)]
+/// `priority`, then by host (exact before `*.` before none), then by path (`path`, then `prefix`
+/// and `pattern` by the length of their literal part, then `regex`, then none), then by the number
+/// of further conditions, then by the order of the file.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Route")]
 pub(crate) struct RouteWritten<F> {
@@ -31,7 +31,7 @@ pub(crate) struct RouteWritten<F> {
     name: String,
     /// The host, or a list of hosts of which one must fit: `api.example.com`, or
     /// `*.example.com` for everything below. Without a port. When left out, any.
-    host: Option<OneOrMany>,
+    host: Option<TextOr<Vec<String>>>,
     /// Exactly this path.
     path: Option<String>,
     /// This path, or one below it: `/api` takes `/api` and `/api/x`, never `/apix`.
@@ -70,7 +70,8 @@ pub(crate) struct RouteWritten<F> {
     split: Option<Vec<SplitArmWritten>>,
     /// What to do: answer from here.
     respond: Option<RespondWritten>,
-    /// What to do: send the client elsewhere, `redirect: /new` or `redirect: {to: /new, status: 301}`.
+    /// What to do: send the client elsewhere, `redirect: /new` or
+    /// `redirect: {to: /new, status: 301}`.
     redirect: Option<RedirectWritten>,
     /// The filters of the route, in the order in which a request passes them, after
     /// `global_filters`.
@@ -93,131 +94,6 @@ pub(crate) struct RouteWritten<F> {
     /// The protocols that a connection may be upgraded to: `[websocket]`, or `[]` for none. When
     /// left out, `websocket`.
     upgrades: Option<Vec<Upgrade>>,
-}
-
-/// One of the upstreams of a split.
-#[derive(serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "SplitArm")]
-pub(crate) struct SplitArmWritten {
-    /// The name of the upstream.
-    upstream: String,
-    /// Its share of the requests that no `header` or `cookie` claims, relative to the others, up to
-    /// 1,000,000; 0 gives it only those that it claims.
-    #[serde(default = "one")]
-    weight: u32,
-    /// A request with this header field and value goes here: `{X-Canary: "yes"}`.
-    header: Option<IndexMap<String, String>>,
-    /// A request with this cookie and value goes here: `{canary: "yes"}`.
-    cookie: Option<IndexMap<String, String>>,
-}
-
-/// An answer from here.
-#[derive(serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "Respond")]
-pub(crate) struct RespondWritten {
-    /// The status, 200 to 599.
-    #[serde(default = "ok")]
-    status: u16,
-    /// Header fields of the answer. Its length and date are added.
-    #[serde(default)]
-    headers: IndexMap<String, String>,
-    /// The body.
-    #[serde(default)]
-    body: String,
-}
-
-fn ok() -> u16 {
-    200
-}
-
-/// Where to send the client.
-#[derive(JsonSchema)]
-#[schemars(untagged, rename = "Redirect")]
-pub(crate) enum RedirectWritten {
-    /// There, with status 302.
-    To(Template),
-    /// There, with another status.
-    Full(RedirectFull),
-}
-
-/// Where to send the client, and how.
-#[derive(serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RedirectFull {
-    /// A path or a whole URL: a template.
-    to: Template,
-    /// 301, 302, 303, 307 or 308.
-    #[serde(default = "found")]
-    status: u16,
-}
-
-fn found() -> u16 {
-    302
-}
-
-impl<'de> Deserialize<'de> for RedirectWritten {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<RedirectWritten, D::Error> {
-        struct Either;
-
-        impl<'de> Visitor<'de> for Either {
-            type Value = RedirectWritten;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a place to redirect to")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<RedirectWritten, E> {
-                Ok(RedirectWritten::To(Template(text.to_owned())))
-            }
-
-            fn visit_newtype_struct<D: Deserializer<'de>>(
-                self,
-                from: D,
-            ) -> Result<RedirectWritten, D::Error> {
-                RedirectFull::deserialize(from).map(RedirectWritten::Full)
-            }
-        }
-
-        from.deserialize_newtype_struct(TEMPLATE_OR, Either)
-    }
-}
-
-/// What is changed on the way to the upstream.
-#[derive(serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "Rewrite")]
-pub(crate) struct RewriteWritten {
-    /// The new path: a template, such as `/v2/${rest}`. The query stays.
-    path: Option<Template>,
-    /// The `Host` that the upstream sees: `keep` what the client sent, `upstream` for the endpoint's
-    /// own, or a name.
-    #[serde(default = "keep")]
-    host: String,
-}
-
-fn keep() -> String {
-    "keep".to_owned()
-}
-
-/// Deadlines of a route. What is left out is as the upstream or the server says.
-#[derive(serde::Deserialize, JsonSchema, Default)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(rename = "RouteTimeouts")]
-pub(crate) struct RouteTimeoutsWritten {
-    /// Instead of the upstream's `connect`.
-    connect: Option<Period>,
-    /// Instead of the upstream's `first_byte`.
-    first_byte: Option<Period>,
-    /// Instead of the upstream's `idle`.
-    idle: Option<Period>,
-    /// Instead of the server's `read_timeout`.
-    read: Option<Period>,
-    /// Instead of the server's `write_timeout`.
-    write: Option<Period>,
-    /// How long a tunnel may stay without a byte either way. When left out, `5m`.
-    tunnel: Option<Period>,
 }
 
 /// The fields that say what a route does.
@@ -371,7 +247,7 @@ impl<F> RouteWritten<F> {
         } else if let Some(split) = self.split.take() {
             Action::Forward(Forward::Split(lower_split(split, path, findings)))
         } else if let Some(redirect) = self.redirect.take() {
-            Action::Redirect(redirect.lower())
+            Action::Redirect(lower_redirect(redirect))
         } else {
             let respond = self.respond.take();
             Action::Respond(respond.map_or_else(Respond::default, RespondWritten::lower))
@@ -410,10 +286,19 @@ fn not_empty<T>(list: Option<Vec<T>>, path: &str, findings: &mut Findings<'_>) -
 }
 
 /// Host names in lower case, each of a form that can fit.
-fn hosts(written: Option<OneOrMany>, path: &str, findings: &mut Findings<'_>) -> Vec<String> {
-    let written = written.map(OneOrMany::lower);
+fn hosts(
+    written: Option<TextOr<Vec<String>>>,
+    path: &str,
+    findings: &mut Findings<'_>,
+) -> Vec<String> {
+    let (single, written) = match written {
+        Some(TextOr::Text(text)) => (true, Some(vec![text])),
+        Some(TextOr::Other(texts)) => (false, Some(texts)),
+        None => (false, None),
+    };
     let mut hosts = Vec::new();
-    for (place, text) in not_empty(written, path, findings) {
+    for (index, text) in not_empty(written, path, findings).into_iter().enumerate() {
+        let place = if single { String::new() } else { format!("[{index}]") };
         match condition::host_pattern(&text) {
             Ok(host) => hosts.push(host),
             Err(help) => {
@@ -428,92 +313,4 @@ fn hosts(written: Option<OneOrMany>, path: &str, findings: &mut Findings<'_>) ->
 fn lower_case_names(mut tests: Vec<condition::ValueMatch>) -> Vec<condition::ValueMatch> {
     tests.iter_mut().for_each(|test| test.name.make_ascii_lowercase());
     tests
-}
-
-fn lower_split(
-    arms: Vec<SplitArmWritten>,
-    path: &str,
-    findings: &mut Findings<'_>,
-) -> Vec<SplitArm> {
-    let mut lowered = Vec::new();
-    for (index, arm) in arms.into_iter().enumerate() {
-        let path = format!("{path}.split[{index}]");
-        let mut pair = |field: &str, values: Option<IndexMap<String, String>>| {
-            let values = values?;
-            if values.len() != 1 {
-                findings.error(
-                    format!("{path}.{field}"),
-                    format!("expected one {field} with its value, found {}", values.len()),
-                    format!("write `{field}: {{name: value}}`"),
-                );
-            }
-            values.into_iter().next()
-        };
-        let header = pair("header", arm.header);
-        let cookie = pair("cookie", arm.cookie);
-        lowered.push(SplitArm {
-            upstream: arm.upstream,
-            weight: arm.weight,
-            header: header.map(|(name, value)| (name.to_ascii_lowercase(), value)),
-            cookie,
-        });
-    }
-    lowered
-}
-
-impl RespondWritten {
-    fn lower(self) -> Respond {
-        let headers = self.headers.into_iter();
-        Respond {
-            status: self.status,
-            headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect(),
-            body: self.body,
-        }
-    }
-}
-
-impl RedirectWritten {
-    fn lower(self) -> Redirect {
-        match self {
-            RedirectWritten::To(to) => Redirect { to: to.0, status: found() },
-            RedirectWritten::Full(redirect) => {
-                Redirect { to: redirect.to.0, status: redirect.status }
-            }
-        }
-    }
-}
-
-impl RewriteWritten {
-    fn lower(self, path: &str, findings: &mut Findings<'_>) -> Rewrite {
-        let host = match self.host.as_str() {
-            "keep" => HostHeader::Keep,
-            "upstream" => HostHeader::Upstream,
-            name => {
-                let (host, port) = crate::address::split_port(name);
-                let port_fits = port.is_none_or(|port| port.parse::<u16>().is_ok());
-                if crate::address::host_name(host).is_none() || !port_fits {
-                    findings.error(
-                        format!("{path}.host"),
-                        format!("`{name}` is not a host"),
-                        "write `keep`, `upstream`, or a name such as `api.internal`",
-                    );
-                }
-                HostHeader::Name(self.host)
-            }
-        };
-        Rewrite { path: self.path.map(|path| path.0), host }
-    }
-}
-
-impl RouteTimeoutsWritten {
-    fn lower(self) -> RouteTimeouts {
-        RouteTimeouts {
-            connect: self.connect,
-            first_byte: self.first_byte,
-            idle: self.idle,
-            read: self.read,
-            write: self.write,
-            tunnel: self.tunnel.unwrap_or_else(|| RouteTimeouts::default().tunnel),
-        }
-    }
 }

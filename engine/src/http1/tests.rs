@@ -70,6 +70,14 @@ fn accepts(raw: &[u8]) -> RequestHead {
 }
 
 #[track_caller]
+fn accepts_response(raw: &[u8]) -> ResponseHead {
+    match response(raw) {
+        Ok(head) => head,
+        Err(error) => panic!("{error}: {}", raw.escape_ascii()),
+    }
+}
+
+#[track_caller]
 fn body_of(raw: &[u8]) -> Body {
     let head = accepts(raw);
     match request_body(&head, raw) {

@@ -19,6 +19,9 @@ use super::wire::{BOUND, Response};
 /// The binary under test.
 pub(crate) const RINGWAY: &str = env!("CARGO_BIN_EXE_ringway");
 
+/// How often is asked what can only be asked.
+const TURN: Duration = Duration::from_millis(10);
+
 /// The I/O driver of a worker: every scene runs on both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Driver {
@@ -173,6 +176,20 @@ impl Gateway {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
+    /// Waits until it holds no more than this, and says how much that is.
+    #[track_caller]
+    pub(crate) fn await_rss_kib(&self, most: u64) -> u64 {
+        let start = Instant::now();
+        loop {
+            let rss = self.rss_kib();
+            if rss <= most {
+                return rss;
+            }
+            assert!(start.elapsed() < BOUND, "it holds {rss} KiB, more than {most}");
+            thread::park_timeout(TURN);
+        }
+    }
+
     /// Asks it to end, as a service manager does.
     pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);
@@ -246,7 +263,7 @@ pub(crate) fn eventually(what: &str, mut reached: impl FnMut() -> bool) {
     let start = Instant::now();
     while !reached() {
         assert!(start.elapsed() < BOUND, "waited in vain: {what}");
-        thread::park_timeout(Duration::from_millis(10));
+        thread::park_timeout(TURN);
     }
 }
 

@@ -218,7 +218,9 @@ proptest! {
         let mut decoder = Decoder::default();
         let (mut read, mut at) = (Vec::new(), 0);
         loop {
-            let (used, event) = decoder.decode(&out[at..]).expect("what we write we can read");
+            let read_on = decoder.decode(&out[at..]);
+            prop_assert!(read_on.is_ok(), "what we write we cannot read");
+            let Ok((used, event)) = read_on else { break };
             if let Event::Data(range) = &event {
                 read.extend_from_slice(&out[at..][range.clone()]);
             }
