@@ -93,7 +93,7 @@ impl Source {
         // A remedy made of a value from the environment would show it.
         let origin = self.from_env.iter().find(|(written, _)| place.as_ref() == Some(written));
         let help = match (help.map(|help| self.hide(&help)), origin) {
-            (Some(help), Some((_, value))) if tells_of(&help, value) => {
+            (Some(help), Some((_, value))) if self.tells_of(&help, value) => {
                 Some("correct the value in the environment".to_owned())
             }
             (help, _) => help,
@@ -227,6 +227,16 @@ impl Source {
         self.secrets.get(next).filter(|secret| secret.start <= at).map(|_| next)
     }
 
+    /// Whether a text from which values have been taken out still has a part of this one in it, be
+    /// it in another case. What stands in the place of a value tells nothing.
+    fn tells_of(&self, text: &str, value: &str) -> bool {
+        let bare = |text: String, hidden: &Hidden| text.replace(&hidden.shown, "");
+        let text = self.hidden.iter().fold(text.to_owned(), bare).to_ascii_lowercase();
+        let value = value.to_ascii_lowercase();
+        let holds = |part: &[u8]| text.as_bytes().windows(SHORT).any(|window| window == part);
+        value.as_bytes().windows(SHORT).any(holds)
+    }
+
     /// Takes out what must not be shown, and control characters.
     fn hide(&self, text: &str) -> String {
         let mut text = text.to_owned();
@@ -269,17 +279,6 @@ fn replace(text: &str, value: &str, shown: &str) -> String {
         text = text.replace(&format!("{quote}{value}{quote}"), &format!("{quote}{shown}{quote}"));
     }
     text
-}
-
-/// Whether a text has something of a value in it, be it in another case.
-fn tells_of(text: &str, value: &str) -> bool {
-    let text = text.to_ascii_lowercase();
-    let value = value.to_ascii_lowercase();
-    value.as_bytes().windows(SHORT).any(|part| memmem(text.as_bytes(), part))
-}
-
-fn memmem(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
 }
 
 /// A long line is cut around its marks.

@@ -43,8 +43,13 @@ pub(super) fn build<'m>(
         if group == members.len() {
             members.push((host, Vec::new()));
         }
-        let free = compiled[key.route].conditions.count() == 0;
-        members[group].1.push(Entry { rank: rank as u32, route: key.route as u32, free });
+        let Compiled { shape, conditions } = &compiled[key.route];
+        members[group].1.push(Entry {
+            rank: rank as u32,
+            route: key.route as u32,
+            free: conditions.count() == 0,
+            plain: shape.names().is_empty(),
+        });
         order.push((key.route as u32, group as u32));
     }
 

@@ -30,9 +30,12 @@ pub(super) fn search<O: Observer>(
     table.hosts.each(request.host, |group| search.group(group));
     let Search { winner, allow, .. } = search;
     match winner {
-        Some(route) => {
-            let shape = &table.routes[route].shape;
-            shape.fill(request.path, &mut found.slots, &mut found.values);
+        Some(entry) => {
+            let route = entry.route as usize;
+            if !entry.plain {
+                let shape = &table.routes[route].shape;
+                shape.fill(request.path, &mut found.slots, &mut found.values);
+            }
             Outcome::Route(route)
         }
         None if allow != 0 => {
@@ -51,7 +54,7 @@ struct Search<'a, 'r, O> {
     observer: &'a mut O,
     /// The rank of the winner so far. Only what is lower is worth a look.
     best: u32,
-    winner: Option<usize>,
+    winner: Option<Entry>,
     /// The methods with which routes would have taken the request.
     allow: MethodSet,
 }
@@ -130,7 +133,7 @@ impl<O: Observer> Search<'_, '_, O> {
             return false;
         }
         self.best = entry.rank;
-        self.winner = Some(entry.route as usize);
+        self.winner = Some(entry);
         true
     }
 }
