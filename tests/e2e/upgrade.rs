@@ -12,6 +12,7 @@ scenes![
     a_large_message_passes,
     pings_and_the_close_pass,
     what_follows_the_switch_at_once_arrives,
+    what_is_sent_before_the_switch_waits_for_it,
     a_silent_tunnel_ends,
     a_talking_tunnel_stays,
     an_end_of_one_side_is_the_end_of_the_other,
@@ -102,6 +103,35 @@ fn what_follows_the_switch_at_once_arrives(driver: Driver) {
     assert_eq!(client.exactly(11), b"first words");
     assert_eq!(client.send("GET / HTTP/9").exactly(12), b"GET / HTTP/9");
     client.expect_end();
+}
+
+/// A client may not wait for the 101. What it sends is the tunnel's if there will be one, and the
+/// next request if there will not (HTTP_SAFETY rule 12).
+fn what_is_sent_before_the_switch_waits_for_it(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        while let Some(request) = connection.request()? {
+            if request.target == "/switch" {
+                connection.write(SWITCH)?;
+                let heard = connection.wire.exactly(24)?;
+                return connection.write(heard);
+            }
+            connection.write(ok(&request.target))?;
+        }
+        Ok(())
+    });
+    let gateway = Gateway::forward(driver, &origin);
+    let early = "GET /early HTTP/1.1\r\nHost: a\r\n\r\n";
+    let ask = |target: &str| {
+        format!("GET {target} HTTP/1.1\r\nHost: a\r\n{}\r\n\r\n{early}", ASK.join("\r\n"))
+    };
+    let mut client = gateway.client();
+    client.send(ask("/refuse"));
+    assert_eq!(client.answer().expect(200).text(), "/refuse");
+    assert_eq!(client.answer().expect(200).text(), "/early");
+    let mut client = gateway.client();
+    client.send(ask("/switch")).head();
+    assert_eq!(client.exactly(24), &early.as_bytes()[..24]);
+    assert!(origin.requests().iter().filter(|request| request.target == "/early").count() == 1);
 }
 
 fn a_silent_tunnel_ends(driver: Driver) {
