@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// The least severe messages to show: `error`, `warn`, `info`, `debug` or `trace`. The
-    /// environment variable `RUST_LOG` overrides it.
+    /// environment variable `RINGWAY_LOG` overrides it.
     pub level: Level,
     /// One line of `text` a message, or one `json` object.
     pub format: LogFormat,

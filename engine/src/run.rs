@@ -9,6 +9,7 @@ use monoio::io::AsyncReadRent;
 
 use crate::accept;
 use crate::clock;
+use crate::cores;
 use crate::limits::{COMPLETIONS, SUBMISSIONS, SWEEP_EVERY};
 use crate::shared::{Inbox, Shared};
 use crate::snapshot::Snapshot;
@@ -39,10 +40,8 @@ pub(crate) fn run(start: Start) -> std::io::Result<()> {
         tracing::warn!(worker = start.id, core = id, "cannot pin the worker to its core");
     }
     if start.io_uring {
-        let mut ring = io_uring::IoUring::builder();
-        // One thread submits, and completions are reaped when that thread asks, so the kernel
-        // need not interrupt it.
-        ring.setup_single_issuer().setup_coop_taskrun().setup_cqsize(COMPLETIONS);
+        let mut ring = cores::ring_builder(cores::defers_task_work());
+        ring.setup_cqsize(COMPLETIONS);
         let mut runtime = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
             .uring_builder(ring)
             .with_entries(SUBMISSIONS)
