@@ -1,6 +1,7 @@
 //! Upgrades: a tunnel when both ends want one, an ordinary exchange otherwise.
 
 use std::net::TcpStream;
+use std::time::Duration;
 
 use tungstenite::handshake::client::Response as Handshake;
 use tungstenite::{Message, WebSocket};
@@ -15,6 +16,7 @@ scenes![
     what_is_sent_before_the_switch_waits_for_it,
     a_silent_tunnel_ends,
     a_talking_tunnel_stays,
+    a_tunnel_that_talks_one_way_stays,
     an_end_of_one_side_is_the_end_of_the_other,
     a_refused_upgrade_is_an_ordinary_answer,
     tokens_that_are_not_listed_are_stripped,
@@ -156,8 +158,24 @@ fn a_talking_tunnel_stays(driver: Driver) {
     client.request("GET", "/", &ASK).head();
     for _ in 0..10 {
         assert_eq!(client.send("x").exactly(1), b"x");
-        assert!(!client.dawdle(std::time::Duration::from_millis(150)));
+        assert!(!client.dawdle(Duration::from_millis(150)));
     }
+}
+
+fn a_tunnel_that_talks_one_way_stays(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        connection.request()?;
+        connection.write(SWITCH)?;
+        for _ in 0..10 {
+            connection.write("x")?;
+            connection.wire.listen(Duration::from_millis(150));
+        }
+        Ok(())
+    });
+    let gateway = Gateway::forward_route(driver, &origin, "timeouts:\n  tunnel: 600ms");
+    let mut client = gateway.client();
+    client.request("GET", "/", &ASK).head();
+    assert_eq!(client.until_end(), "x".repeat(10));
 }
 
 fn an_end_of_one_side_is_the_end_of_the_other(driver: Driver) {
