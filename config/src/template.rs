@@ -6,7 +6,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// Text in which `${lower_case}` names a request variable: a parameter of the route's `pattern`, or
-/// a capture of its `regex` by name or number.
+/// a capture of its `regex` by name or number, or one that every request has: `${host}` (with its
+/// port if the client sent one), `${path}` and `${query}` (without its `?`) as the routes see them,
+/// `${request_id}`.
 ///
 /// `${UPPER_CASE}` is the environment and has been put in when the file was read; `$${` is a plain
 /// `${` and is left for whoever fills the template in.

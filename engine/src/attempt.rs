@@ -101,9 +101,10 @@ impl Attempt<'_> {
         }
         let whole = up.body.is_done();
         let (mut reader, mut writer) = lease.stream.split();
-        let (written, out) = writer.write_all(out, self.route.write).await;
+        let (written, out) = writer.write_all(out, self.upstream_idle()).await;
         buffers.give(out);
         up.possible = written.is_ok();
+        up.broken = written.err().map(RelayError::Write);
         let (client_reader, mut client_writer) = connection.stream.split();
         let heard = {
             let mut upload = pin!(Side::new(self.upload(client_reader, writer, &mut up)));
@@ -159,7 +160,7 @@ impl Attempt<'_> {
         }
         let bounds = Bounds {
             read: self.route.read,
-            write: self.route.write,
+            write: self.upstream_idle(),
             max: self.route.max_body,
             min_rate: self.route.min_body_rate,
         };
@@ -187,7 +188,7 @@ impl Attempt<'_> {
     ) -> Attempted {
         exchange.request.received = up.body.received();
         self.course.worker.buffers.give(up.input);
-        if let Some(error) = up.broken.and_then(upload_error) {
+        if let Some(error) = up.broken.and_then(|e| upload_error(e, self.from)) {
             return Attempted::Failed { error, repeatable: false };
         }
         let untouched = exchange.response.raw.is_empty();
@@ -232,12 +233,12 @@ impl Attempt<'_> {
     }
 
     fn response_bounds(&self) -> Bounds {
-        Bounds {
-            read: self.route.idle.unwrap_or(self.upstream.plan.settings.timeouts.idle.0),
-            write: self.route.write,
-            max: u64::MAX,
-            min_rate: 0,
-        }
+        Bounds { read: self.upstream_idle(), write: self.route.write, max: u64::MAX, min_rate: 0 }
+    }
+
+    /// How long the upstream may neither send nor take anything of a body.
+    fn upstream_idle(&self) -> Duration {
+        self.route.idle.unwrap_or(self.upstream.plan.settings.timeouts.idle.0)
     }
 
     /// Writes the head and what has come of the body, to go out in one send.
@@ -390,15 +391,20 @@ fn request_framing(body: Body) -> Framing {
     }
 }
 
-/// What a broken upload means, when it is not the upstream that broke it.
-fn upload_error(error: RelayError) -> Option<Error> {
-    Some(Error::Client(match error {
+/// What a broken upload means. `None` when the upstream broke it: it may have answered before.
+fn upload_error(error: RelayError, to: SocketAddr) -> Option<Error> {
+    Some(match error {
+        RelayError::Write(e) if e.kind() == io::ErrorKind::TimedOut => {
+            UpstreamError::Stalled(to).into()
+        }
         RelayError::Write(_) => return None,
-        RelayError::TooLarge => ClientError::BodyTooLarge,
-        RelayError::Coding(e) => ClientError::Body(e),
-        RelayError::Read(e) if e.kind() == io::ErrorKind::TimedOut => ClientError::BodyTimeout,
-        RelayError::Read(e) => ClientError::Gone(e),
-    }))
+        RelayError::TooLarge => ClientError::BodyTooLarge.into(),
+        RelayError::Coding(e) => ClientError::Body(e).into(),
+        RelayError::Read(e) if e.kind() == io::ErrorKind::TimedOut => {
+            ClientError::BodyTimeout.into()
+        }
+        RelayError::Read(e) => ClientError::Gone(e).into(),
+    })
 }
 
 fn is_closed(error: &Error) -> bool {

@@ -17,7 +17,7 @@ use crate::forward::find_client;
 use crate::http1::{self, Scanner};
 use crate::route;
 use crate::snapshot::{Action, Destination, HostRule, Route, Snapshot};
-use crate::target::{find_route, render, retarget};
+use crate::target::{find_route, render_location, retarget};
 use crate::upstream::Plan;
 
 /// A request to be explained.
@@ -186,9 +186,8 @@ impl Snapshot {
         let to = match &route.action {
             Action::Respond(answer) => return Ok(Outcome::Respond { status: answer.status }),
             Action::Redirect { to, status } => {
-                let mut location = Vec::new();
-                render(self, exchange, to, &mut location)?;
-                return Ok(Outcome::Redirect { status: *status, location: text(&location) });
+                let location = render_location(self, exchange, to)?;
+                return Ok(Outcome::Redirect { status: *status, location });
             }
             Action::Forward(to) => to,
         };

@@ -118,7 +118,8 @@ pub trait Settings {
 /// Settings that can be read but not used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsError {
-    /// The field below the filter's own, such as `request.set`; empty for the filter itself.
+    /// The field below the filter's place in the list, with the filter's name in front, such as
+    /// `headers.request.set`; empty for the filter itself.
     pub field: String,
     /// What is wrong.
     pub message: String,

@@ -23,7 +23,7 @@ use crate::message::FieldName;
 use crate::record::Record;
 use crate::respond;
 use crate::snapshot::{Action, Destination, Route, Rules};
-use crate::target::{find_route, render, retarget};
+use crate::target::{find_route, render_location, retarget};
 use crate::template::Template;
 use crate::upstream::{Upstream, checkout};
 use crate::worker::Worker;
@@ -265,10 +265,7 @@ fn redirect(
     to: &Template,
     status: u16,
 ) -> Result<Answer, Error> {
-    let mut location = Vec::new();
-    render(&course.adopted.snapshot, exchange, to, &mut location)?;
-    let location = String::from_utf8(location)
-        .map_err(|_| GatewayError::Rewrite("the place to redirect to is not UTF-8"))?;
+    let location = render_location(&course.adopted.snapshot, exchange, to)?;
     let answer = Answer { status, headers: Vec::new(), body: AnswerBody::Empty };
     Ok(answer.with_header("Location", location))
 }

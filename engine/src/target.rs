@@ -106,3 +106,21 @@ pub(crate) fn render(
         }))
     })
 }
+
+/// Renders the place to redirect to. What a client writes into the path must not name another
+/// host: `//evil.example` would be one (RFC 3986 §4.2), so such slashes are made one.
+pub(crate) fn render_location(
+    snapshot: &Snapshot,
+    exchange: &Exchange,
+    to: &Template,
+) -> Result<String, Error> {
+    let mut location = Vec::new();
+    render(snapshot, exchange, to, &mut location)?;
+    if to.as_literal().is_none() {
+        let slashes = |b: &u8| matches!(b, b'/' | b'\\');
+        let extra = location.iter().take_while(|b| slashes(b)).count().saturating_sub(1);
+        location.drain(..extra);
+    }
+    String::from_utf8(location)
+        .map_err(|_| GatewayError::Rewrite("the place to redirect to is not UTF-8").into())
+}

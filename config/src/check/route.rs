@@ -160,7 +160,11 @@ fn check_test(value: &ValueMatch, path: &str, findings: &mut Findings<'_>) {
     }
 }
 
-/// A template may use what the path of the route gives.
+/// What a template may use beside the variables that the route's path gives: `${host}` as the
+/// client sent it, `${path}` and `${query}` as the routes see them, `${request_id}`.
+const BUILT_IN: [&str; 4] = ["host", "path", "query", "request_id"];
+
+/// A template may use what the path of the route gives, and what every request has.
 fn check_template(text: &str, variables: &[String], path: String, findings: &mut Findings<'_>) {
     if text.contains(char::is_control) {
         findings.error(
@@ -170,7 +174,7 @@ fn check_template(text: &str, variables: &[String], path: String, findings: &mut
         );
     }
     for variable in template::variables(text) {
-        if variables.iter().any(|known| known == variable) {
+        if variables.iter().any(|known| known == variable) || BUILT_IN.contains(&variable) {
             continue;
         }
         let help = match nearest(variable, variables) {
