@@ -20,6 +20,9 @@ scenes![
     an_answer_is_waited_for_from_the_end_of_the_request,
     an_answer_that_stops_is_cut,
     a_slow_answer_that_goes_on_is_not_cut,
+    a_client_that_looks_away_is_no_pause_of_the_origin,
+    an_origin_that_looks_away_is_no_pause_of_the_client,
+    an_origin_that_thinks_is_no_pause_of_the_client,
     a_client_that_takes_nothing_is_let_go,
     an_origin_that_takes_nothing_is_let_go,
     a_body_below_the_minimum_rate_is_late,
@@ -200,6 +203,73 @@ fn a_slow_answer_that_goes_on_is_not_cut(driver: Driver) {
     ";
     let gateway = Gateway::forward_route(driver, &origin, short);
     assert_eq!(gateway.get("/").expect(200).text(), "twelve bytes");
+}
+
+/// Longer than the deadlines of these scenes, shorter than the default ones.
+fn look_away() {
+    thread::park_timeout(Duration::from_millis(800));
+}
+
+/// The body fills every buffer on the way, so that the gateway has to wait for the slow end. That
+/// is no silence of the quick end, whose own deadline is a short one.
+const MORE_THAN_BUFFERS: usize = 24 << 20;
+
+fn a_client_that_looks_away_is_no_pause_of_the_origin(driver: Driver) {
+    let origin = Origin::answering(ok(&"x".repeat(MORE_THAN_BUFFERS)));
+    let short = "timeouts:\n  first_byte: 300ms\n  idle: 300ms";
+    let gateway = Gateway::forward_route(driver, &origin, short);
+    let mut client = gateway.client();
+    client.request("GET", "/", &[]).head();
+    for _ in 0..3 {
+        look_away();
+        client.exactly(MORE_THAN_BUFFERS / 4);
+    }
+    client.exactly(MORE_THAN_BUFFERS / 4);
+    client.request("GET", "/", &[]).head();
+}
+
+fn an_origin_that_looks_away_is_no_pause_of_the_client(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        connection.head()?;
+        for _ in 0..3 {
+            look_away();
+            connection.wire.drop_exactly(MORE_THAN_BUFFERS as u64 / 4)?;
+        }
+        connection.wire.drop_exactly(MORE_THAN_BUFFERS as u64 / 4)?;
+        connection.write(ok("all of it"))?;
+        connection.request().map(drop)
+    });
+    let gateway = Gateway::forward_with(driver, &origin, "server:\n  read_timeout: 300ms");
+    let mut client = gateway.client();
+    let answer = client.post("/", &vec![b'x'; MORE_THAN_BUFFERS]).expect(200);
+    assert_eq!(answer.text(), "all of it");
+    assert!(!answer.closes());
+}
+
+fn an_origin_that_thinks_is_no_pause_of_the_client(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        while connection.request()?.is_some() {
+            look_away();
+            connection.write(ok("after all"))?;
+        }
+        Ok(())
+    });
+    let short = "
+        server:
+          header_timeout: 300ms
+          read_timeout: 300ms
+          write_timeout: 300ms
+          idle_timeout: 300ms
+    ";
+    let gateway = Gateway::forward_with(driver, &origin, short);
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        // In two pieces, so that a part of the body is read for itself.
+        client.request("POST", "/", &["Content-Length: 10"]).send("hello");
+        assert!(!client.dawdle(Duration::from_millis(100)));
+        assert_eq!(client.send("again").answer().expect(200).text(), "after all");
+        assert_eq!(client.get("/").expect(200).text(), "after all");
+    }
 }
 
 fn a_client_that_takes_nothing_is_let_go(driver: Driver) {

@@ -8,7 +8,7 @@ scenes![
     headers_are_set_added_and_removed,
     global_filters_come_first,
     filters_work_on_answers_of_our_own,
-    filters_cannot_break_the_head,
+    filters_replace_what_we_would_write,
     a_filter_may_wait,
     a_filter_may_answer,
 ];
@@ -85,21 +85,47 @@ fn filters_work_on_answers_of_our_own(driver: Driver) {
     assert_eq!((answer.text().as_str(), answer.field("x-tag")), ("pong", Some("answered")));
 }
 
-/// HTTP_SAFETY rule 14: what frames the message is not for a filter to remove.
-fn filters_cannot_break_the_head(driver: Driver) {
-    let file = "
-        routes:
-          - name: ping
-            path: /ping
-            respond:
-              body: pong
-            filters:
-              - headers:
-                  response:
-                    set: {X-Tag: \"a\\r\\nSet-Cookie: b=c\"}
+/// What a filter sets is there once, also where the gateway has a value of its own.
+fn filters_replace_what_we_would_write(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let headers = "
+        filters:
+          - headers:
+              response:
+                set: {Server: somebody}
     ";
-    let (status, said) = crate::cli::ringway(&["check", "-c"], &crate::harness::dedent(file));
-    assert_eq!(status, Some(1), "on {driver:?}: {said}");
+    let routes = forward_route(&origin, headers);
+    let gateway = Gateway::start(driver, &format!("server:\n  server_header: ours\n{routes}"));
+    assert_eq!(gateway.get("/").expect(200).head.all("server"), ["somebody"]);
+}
+
+/// HTTP_SAFETY rules 14, 16 and 18: what frames, routes or vouches for a message is not for a
+/// filter to change, and no value ends a line.
+#[test]
+fn filters_cannot_break_the_head() {
+    for (side, setting) in [
+        ("request", "set: {Content-Length: \"0\"}"),
+        ("request", "remove: [Content-Length]"),
+        ("request", "set: {Transfer-Encoding: chunked}"),
+        ("request", "set: {connection: close}"),
+        ("request", "set: {Host: other.test}"),
+        ("request", "set: {Upgrade: h2c}"),
+        ("request", "set: {X-Forwarded-For: 6.6.6.6}"),
+        ("request", "add: {X-A: \"a\\r\\nX-B: b\"}"),
+        ("response", "set: {Content-Length: \"0\"}"),
+        ("response", "remove: [Transfer-Encoding]"),
+        ("response", "set: {X-A: \"a\\r\\nSet-Cookie: b=c\"}"),
+        ("response", "set: {\"X A\": b}"),
+    ] {
+        let file = format!(
+            "routes:\n  - name: ping\n    path: /ping\n    respond: {{body: pong}}\n    filters:\n\
+             {:6}- headers: {{{side}: {{{setting}}}}}\n",
+            ""
+        );
+        let (code, said) = crate::cli::ringway(&["check", "-c"], &file);
+        assert_eq!(code, Some(1), "{side} {setting}: {said}");
+        assert!(said.contains(":6:"), "{side} {setting}: {said}");
+    }
 }
 
 /// While one request waits in a filter, the same worker serves others.
