@@ -8,6 +8,7 @@ scenes![
     fields_too_many_are_431,
     a_head_too_large_is_431,
     limits_can_be_narrowed,
+    limits_can_be_widened,
     an_endless_head_is_cut_short,
     a_body_too_large_is_413,
     a_route_has_its_own_maximum,
@@ -79,6 +80,30 @@ fn limits_can_be_narrowed(driver: Driver) {
     refused(&gateway, &format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", fields(10, 1)), 431);
     refused(&gateway, &format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", fields(5, 500)), 431);
     gateway.get("/").expect(200);
+}
+
+fn limits_can_be_widened(driver: Driver) {
+    let long = "a".repeat(100_000);
+    let origin = Origin::answering(format!(
+        "HTTP/1.1 200 OK\r\nX-Long: {long}\r\nX-Longer: {long}\r\nContent-Length: 2\r\n\r\nhi"
+    ));
+    let wide = "
+        server:
+          limits:
+            max_head: 512KiB
+            max_line: 128KiB
+    ";
+    let gateway = Gateway::forward_with(driver, &origin, wide);
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        let fields = [&*format!("X-Long: {long}"), &*format!("X-Longer: {long}")];
+        let answer = client.get_with(&format!("/{long}"), &fields).expect(200);
+        assert_eq!((answer.field("x-longer"), answer.text().as_str()), (Some(&*long), "hi"));
+    }
+    for request in origin.requests() {
+        assert_eq!(request.target, format!("/{long}"));
+        assert_eq!(request.field("x-longer"), Some(&*long));
+    }
 }
 
 /// A head that never ends is answered as soon as it is too much, not when it is over.
