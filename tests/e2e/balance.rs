@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use crate::harness::{Client, Driver, Gate, Gateway, Origin, eventually, ok, refusing, scenes};
+use crate::harness::{
+    Client, Deaf, Driver, Gate, Gateway, Origin, eventually, ok, refusing, scenes,
+};
 
 scenes![
     round_robin_keeps_the_weights,
@@ -15,6 +17,7 @@ scenes![
     a_hash_of_the_path_sticks,
     a_refusing_endpoint_is_passed_over,
     a_refusing_endpoint_is_tried_again,
+    a_deaf_endpoint_is_passed_over,
     a_weight_of_zero_takes_nothing,
     a_name_is_resolved,
     a_split_follows_weights,
@@ -164,6 +167,28 @@ fn a_refusing_endpoint_is_tried_again(driver: Driver) {
         Ok(())
     });
     eventually("the late origin is asked", || ask(&mut client, "/", &[]) == "late");
+}
+
+fn a_deaf_endpoint_is_passed_over(driver: Driver) {
+    let (deaf, origin) = (Deaf::new(), Origin::saying("here"));
+    let routes = format!(
+        "
+        routes:
+          - name: all
+            prefix: /
+            targets:
+              - addr: http://{}
+              - addr: http://{}
+            timeouts:
+              connect: 300ms
+        ",
+        deaf.address, origin.address
+    );
+    let gateway = Gateway::start(driver, &routes);
+    let mut client = gateway.client();
+    for _ in 0..5 {
+        assert_eq!(ask(&mut client, "/", &[]), "here");
+    }
 }
 
 fn a_weight_of_zero_takes_nothing(driver: Driver) {

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::process::Command;
+use std::thread;
 
 use crate::harness::{Client, Driver, Gateway, Origin, RINGWAY, scenes};
 
@@ -11,6 +12,8 @@ scenes![
     workers_share_a_listener,
     connections_are_spread_over_workers,
     the_kernel_may_deal_them_out,
+    workers_are_as_many_as_cores,
+    logs_can_be_json,
     a_client_that_finished_sending_gets_its_answer,
     many_clients_at_once,
 ];
@@ -86,6 +89,27 @@ fn the_kernel_may_deal_them_out(driver: Driver) {
     let gateway = Gateway::forward_with(driver, &origin, kernel);
     for _ in 0..20 {
         assert_eq!(gateway.get("/").expect(200).text(), "here");
+    }
+}
+
+fn workers_are_as_many_as_cores(driver: Driver) {
+    let origin = Origin::saying("here");
+    let gateway = Gateway::forward_with(driver, &origin, "workers:\n  count: auto");
+    assert_eq!(gateway.get("/").expect(200).text(), "here");
+    let cores = thread::available_parallelism().unwrap();
+    gateway.await_log(&["listening", &format!("workers={cores}")]);
+    gateway.await_log(&["listening", driver.name()]);
+}
+
+fn logs_can_be_json(driver: Driver) {
+    let origin = Origin::saying("here");
+    let mut gateway = Gateway::forward_with(driver, &origin, "log:\n  format: json");
+    gateway.get("/").expect(200);
+    gateway.terminate();
+    assert_eq!(gateway.exit().code(), Some(0));
+    for line in gateway.log().lines() {
+        let message: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(message["level"].is_string(), "{message:#}");
     }
 }
 

@@ -7,6 +7,7 @@ use crate::harness::{Driver, Gate, Gateway, Origin, chunked, eventually, ok, sce
 scenes![
     one_connection_serves_many,
     a_connection_that_closed_is_not_used,
+    a_connection_that_closed_is_let_go,
     a_request_is_repeated_when_a_pooled_connection_dies,
     a_repeated_request_goes_over_a_fresh_connection,
     a_body_that_went_is_not_repeated,
@@ -47,6 +48,23 @@ fn a_connection_that_closed_is_not_used(driver: Driver) {
         origin.await_ended(turn);
     }
     assert_eq!(origin.connections(), 5);
+}
+
+fn a_connection_that_closed_is_let_go(driver: Driver) {
+    let close = Gate::default();
+    let pass = close.clone();
+    let origin = Origin::script(move |connection| {
+        connection.request()?;
+        connection.write(ok("once"))?;
+        pass.pass()
+    });
+    let gateway = Gateway::forward(driver, &origin);
+    let mut client = gateway.client();
+    client.get("/").expect(200);
+    let pooled = gateway.descriptors();
+    close.open();
+    eventually("its descriptor is back", || gateway.descriptors() < pooled);
+    assert!(!client.dawdle(Duration::from_millis(1)));
 }
 
 /// The first connection answers once and dies when it is asked again; later ones are good.

@@ -13,6 +13,7 @@ scenes![
     a_download_is_finished,
     a_half_read_request_is_answered,
     draining_is_bounded,
+    a_second_signal_ends_it_at_once,
     a_tunnel_does_not_hold_it_up,
     nothing_open_ends_at_once,
     what_has_connected_is_served,
@@ -108,6 +109,21 @@ fn draining_is_bounded(driver: Driver) {
     gateway.terminate();
     assert_eq!(gateway.exit().code(), Some(0));
     assert!(client.answer_or_end().is_none_or(|answer| answer.status >= 500));
+}
+
+fn a_second_signal_ends_it_at_once(driver: Driver) {
+    let gate = Gate::default();
+    let origin = held(&gate);
+    // Its own end is further away than the bound of every wait.
+    let mut gateway = Gateway::forward_with(driver, &origin, "server:\n  drain_timeout: 1h");
+    let mut client = gateway.client();
+    client.request("GET", "/", &[]);
+    origin.await_requests(1);
+    gateway.terminate();
+    eventually("new connections are refused", || gateway.refuses());
+    gateway.terminate();
+    gateway.exit();
+    client.until_end();
 }
 
 fn a_tunnel_does_not_hold_it_up(driver: Driver) {
