@@ -17,6 +17,7 @@ scenes![
     a_route_has_its_own_pause,
     an_endpoint_that_does_not_accept_is_late,
     an_answer_that_does_not_begin_is_late,
+    an_answer_is_waited_for_from_the_end_of_the_request,
     an_answer_that_stops_is_cut,
     a_slow_answer_that_goes_on_is_not_cut,
     a_client_that_takes_nothing_is_let_go,
@@ -153,6 +154,17 @@ fn an_answer_that_does_not_begin_is_late(driver: Driver) {
     client.get("/late").expect_error(504);
     origin.await_ended(1);
     assert_eq!(client.get("/").expect(200).text(), "in time");
+}
+
+fn an_answer_is_waited_for_from_the_end_of_the_request(driver: Driver) {
+    let origin = Origin::echo();
+    let gateway = Gateway::forward_route(driver, &origin, "timeouts:\n  first_byte: 500ms");
+    let mut client = gateway.client();
+    client.request("POST", "/", &["Content-Length: 12"]);
+    for byte in b"twelve bytes" {
+        assert!(!client.send([*byte]).dawdle(Duration::from_millis(100)));
+    }
+    assert_eq!(client.answer().expect(200).json()["body"], "twelve bytes");
 }
 
 fn an_answer_that_stops_is_cut(driver: Driver) {

@@ -6,15 +6,19 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Client, Driver, Gate, Gateway, Origin, chunked, scenes};
+use crate::harness::{Client, Driver, Gate, Gateway, Origin, chunked, eventually, scenes};
 
 scenes![
     an_origin_killed_in_the_middle_costs_its_exchange,
     a_client_reset_in_the_middle_costs_its_exchange,
     noise_costs_nobody_anything,
     a_crowd_never_mixes_answers,
+    nothing_leaks,
     nothing_spins,
 ];
+
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                      Upgrade: websocket\r\n\r\n";
 
 /// Set for the process that `KilledOrigin` starts: this test binary, told to be an origin.
 const BE_AN_ORIGIN: &str = "RINGWAY_TEST_BE_AN_ORIGIN";
@@ -208,10 +212,57 @@ fn said(echo: &serde_json::Value, word: &str) {
     assert_eq!((&echo["length"], &echo["body"]), (&word.len().into(), &beginning.into()));
 }
 
+/// Whatever comes to whatever end, its descriptors and its memory come back.
+fn nothing_leaks(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        while let Some(request) = connection.request()? {
+            match request.target.as_str() {
+                "/cut" => {
+                    return connection.write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ncut");
+                }
+                "/garbage" => connection.write("garbage\r\n\r\n")?,
+                "/gone" => return Ok(()),
+                "/reset" => {
+                    connection.reset();
+                    return Ok(());
+                }
+                "/tunnel" => {
+                    connection.write(SWITCH)?;
+                    connection.await_end();
+                }
+                _ => connection.write(crate::harness::ok("fine"))?,
+            }
+        }
+        Ok(())
+    });
+    let gateway = Gateway::forward_route(driver, &origin, "pool:\n  max_idle: 0");
+    let round = || {
+        for target in ["/", "/cut", "/garbage", "/gone", "/reset", "/%00"] {
+            gateway.client().request("GET", target, &[]).answer_or_end();
+            gateway.client().request("GET", target, &[]);
+            let mut left = gateway.client();
+            left.request("GET", target, &[]);
+            left.reset();
+        }
+        let mut tunnel = gateway.client();
+        tunnel.request("GET", "/tunnel", &["Connection: Upgrade", "Upgrade: websocket"]).head();
+        gateway.client().post_begun("/", &[b'x'; 100]).answer_or_end();
+        gateway.client().request("POST", "/", &["Content-Length: 100"]).send("half");
+    };
+    // What is allocated once and for all is so after some rounds.
+    for _ in 0..20 {
+        round();
+    }
+    let (descriptors, memory) = (gateway.descriptors(), gateway.rss_kib());
+    for _ in 0..50 {
+        round();
+    }
+    eventually("the descriptors are back", || gateway.descriptors() <= descriptors);
+    gateway.await_rss_kib(memory + 1024);
+}
+
 /// Connections in every state in which nothing is to be done cost no processor time.
 fn nothing_spins(driver: Driver) {
-    const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
-                          Upgrade: websocket\r\n\r\n";
     let end = Gate::default();
     let pass = end.clone();
     let origin = Origin::script(move |connection| {

@@ -11,6 +11,8 @@ scenes![
     a_trusted_proxy_is_believed,
     the_client_is_the_rightmost_untrusted,
     a_request_id_is_made_or_kept,
+    an_ipv6_client_is_written_as_each_field_wants,
+    an_answer_without_a_date_is_given_one,
     via_says_who_passed_it_on,
     the_server_field_is_ours_only_if_configured,
     host_can_be_kept_replaced_or_named,
@@ -219,6 +221,29 @@ fn a_request_id_is_made_or_kept(driver: Driver) {
         .collect();
     assert_eq!(ids[0], "mine-42");
     assert!(ids[1].len() >= 16 && ids[2].len() >= 16 && ids[1] != ids[2], "{ids:?}");
+}
+
+/// RFC 7239 §6: in Forwarded, an IPv6 address has brackets and quotes.
+fn an_ipv6_client_is_written_as_each_field_wants(driver: Driver) {
+    let origin = Origin::saying("");
+    let listen = "server:\n  listen: [\"[::1]:0\"]";
+    let gateway = Gateway::forward_with(driver, &origin, listen);
+    gateway.get("/").expect(200);
+    let trace = trace(&origin.request());
+    assert_eq!((trace.forwarded_for.as_str(), trace.real_ip.as_str()), ("::1", "::1"));
+    assert!(trace.forwarded.contains("for=\"[::1]\""), "{trace:?}");
+}
+
+/// RFC 9110 §6.6.1: a recipient with a clock adds the Date that an origin left out.
+fn an_answer_without_a_date_is_given_one(driver: Driver) {
+    let origin = Origin::saying("");
+    let gateway = Gateway::forward(driver, &origin);
+    let answer = gateway.get("/").expect(200);
+    let date = answer.field("date").unwrap_or_default();
+    assert!(
+        date.ends_with(" GMT") && date.len() == "Mon, 23 Nov 2026 18:00:00 GMT".len(),
+        "{date}"
+    );
 }
 
 fn via_says_who_passed_it_on(driver: Driver) {

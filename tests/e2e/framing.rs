@@ -1,7 +1,7 @@
 //! Where one message ends and the next begins. Whoever doubts it is answered 400 and closed, and
 //! no origin hears of it: this is what request smuggling is made of.
 
-use crate::harness::{Driver, Gateway, Origin, chunked, scenes};
+use crate::harness::{Driver, Gate, Gateway, Origin, chunked, scenes};
 
 scenes![
     ambiguous_lengths_are_refused,
@@ -14,6 +14,7 @@ scenes![
     chunk_extensions_are_dropped,
     a_listed_length_still_frames_the_body,
     a_body_is_never_taken_for_a_request,
+    an_error_in_the_middle_of_a_body_keeps_the_place,
     broken_answers_are_not_passed_on,
     ambiguous_answers_are_not_passed_on,
 ];
@@ -301,6 +302,47 @@ fn a_body_is_never_taken_for_a_request(driver: Driver) {
         client.until_end();
     }
     assert!(origin.requests().iter().all(|request| request.target == "/after"));
+}
+
+/// The origin gives up when half of the body has gone through. What the client sends after the
+/// answer is the other half, no more and no less, whatever the gateway makes of it.
+fn an_error_in_the_middle_of_a_body_keeps_the_place(driver: Driver) {
+    let half = Gate::default();
+    let open = half.clone();
+    let origin = Origin::script(move |connection| {
+        let Some(head) = connection.head()? else { return Ok(()) };
+        if head.line.starts_with("GET") {
+            return connection.write(crate::harness::ok(&head.line));
+        }
+        connection.wire.exactly(1_000)?;
+        open.open();
+        Ok(())
+    });
+    let gateway = Gateway::forward(driver, &origin);
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    let other_half = format!("{smuggled}{}", "x".repeat(1_000 - smuggled.len()));
+    let after = "GET /after HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    for framing in ["Content-Length: 2000", "Transfer-Encoding: chunked"] {
+        let chunked = framing.ends_with("chunked");
+        let piece = |data: &str| match chunked {
+            true => format!("{:x}\r\n{data}\r\n", data.len()),
+            false => data.to_owned(),
+        };
+        let mut client = gateway.client();
+        client.request("POST", "/", &[framing]);
+        // The first half comes by itself, behind a head that was already passed on.
+        origin.await_connections(1);
+        client.send(piece(&"y".repeat(1_000)));
+        if !chunked {
+            half.pass().unwrap();
+        }
+        client.answer().expect_error(502);
+        client.send(piece(&other_half)).send(if chunked { "0\r\n\r\n" } else { "" }).send(after);
+        if let Some(answer) = client.answer_or_end() {
+            assert_eq!(answer.expect(200).text(), "GET /after HTTP/1.1", "{framing}");
+        }
+        client.until_end();
+    }
 }
 
 fn broken_answers_are_not_passed_on(driver: Driver) {

@@ -5,6 +5,8 @@ use crate::harness::{Driver, Framing, Gateway, Origin, ok, scenes};
 scenes![
     continue_is_passed_on,
     a_refusal_comes_before_the_body,
+    an_answer_of_our_own_comes_before_the_body,
+    http_1_0_expects_nothing,
     early_hints_are_passed_on,
     http_1_0_gets_no_interim_answers,
     interim_answers_are_bounded,
@@ -57,6 +59,36 @@ fn a_refusal_comes_before_the_body(driver: Driver) {
     // The body will not come, so the connection cannot go on.
     client.expect_end();
     origin.await_ended(1);
+}
+
+/// Whether the body will follow is not known, so nothing can follow it on this connection.
+fn an_answer_of_our_own_comes_before_the_body(driver: Driver) {
+    let gateway = Gateway::start(
+        driver,
+        "
+        routes:
+          - name: ping
+            path: /ping
+            respond:
+              body: pong
+        ",
+    );
+    for (target, status) in [("/ping", 200), ("/nowhere", 404)] {
+        let mut client = gateway.client();
+        client.request("POST", target, &["Expect: 100-continue", "Content-Length: 5"]);
+        let answer = client.answer().expect(status);
+        assert!(answer.closes(), "{:?}", answer.head);
+        client.expect_end();
+    }
+}
+
+/// RFC 9110 §10.1.1: an expectation in a 1.0 request is ignored, and a 1.0 client knows no 100.
+fn http_1_0_expects_nothing(driver: Driver) {
+    let origin = Origin::echo();
+    let gateway = Gateway::forward(driver, &origin);
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello");
+    assert_eq!(client.answer().expect(200).json()["body"], "hello");
 }
 
 /// HTTP_SAFETY rule 10.

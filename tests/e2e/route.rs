@@ -17,6 +17,7 @@ scenes![
     a_parameter_can_name_the_upstream,
     respond_answers_by_itself,
     redirect_sends_elsewhere,
+    redirect_never_names_another_host,
 ];
 
 /// A route that answers with its own name.
@@ -338,4 +339,26 @@ fn redirect_sends_elsewhere(driver: Driver) {
     // HTTP_SAFETY rule 18: nothing of a path ends a line of the head.
     let answer = client.get("/old/%0d%0aSet-Cookie:%20a=b");
     assert_eq!(answer.field("set-cookie"), None);
+}
+
+/// `//evil.test` in a Location is a host (RFC 3986 §4.2), whatever the file's author meant.
+fn redirect_never_names_another_host(driver: Driver) {
+    let gateway = Gateway::start(
+        driver,
+        "
+        server:
+          path:
+            merge_slashes: false
+        routes:
+          - name: old
+            pattern: /old/*rest
+            redirect: /${rest}
+        ",
+    );
+    for target in ["/old//evil.test", "/old///evil.test", "/old//evil.test/%2e%2e"] {
+        let answer = gateway.get(target);
+        let location = answer.field("location").unwrap_or_default();
+        assert!(!location.starts_with("//"), "{target} → {location}");
+    }
+    assert_eq!(gateway.get("/old/a//b").expect(302).field("location"), Some("/a//b"));
 }

@@ -1,8 +1,11 @@
 //! The end: what is open is finished, nothing new begins, and it does not take for ever.
 
+use std::io::ErrorKind;
+use std::thread;
+
 use rustix::process::Signal;
 
-use crate::harness::{Driver, Gate, Gateway, Origin, eventually, ok, scenes};
+use crate::harness::{Client, Driver, Gate, Gateway, Origin, eventually, ok, scenes};
 
 scenes![
     what_is_open_is_finished,
@@ -12,6 +15,8 @@ scenes![
     draining_is_bounded,
     a_tunnel_does_not_hold_it_up,
     nothing_open_ends_at_once,
+    what_has_connected_is_served,
+    a_crowd_loses_no_answer,
     an_idle_connection_does_not_hold_it_up,
 ];
 
@@ -129,6 +134,56 @@ fn nothing_open_ends_at_once(driver: Driver) {
     let mut gateway = Gateway::forward_with(driver, &origin, "workers:\n  count: 2");
     gateway.get("/").expect(200);
     gateway.terminate();
+    assert_eq!(gateway.exit().code(), Some(0));
+}
+
+/// A connection that the kernel has accepted for us is ours, though nobody has looked at it yet.
+fn what_has_connected_is_served(driver: Driver) {
+    let origin = Origin::saying("in time");
+    let mut gateway = Gateway::forward(driver, &origin);
+    let mut clients: Vec<Client> = (0..50).map(|_| gateway.client()).collect();
+    for client in &mut clients {
+        client.request("GET", "/", &[]);
+    }
+    gateway.terminate();
+    for client in &mut clients {
+        assert_eq!(client.answer().expect(200).text(), "in time");
+    }
+    assert_eq!(gateway.exit().code(), Some(0));
+}
+
+/// Whoever is in the middle of something when the end comes gets a whole answer or none at all.
+fn a_crowd_loses_no_answer(driver: Driver) {
+    let origin = Origin::echo();
+    let mut gateway = Gateway::forward_with(driver, &origin, "workers:\n  count: 2");
+    let address = gateway.address();
+    let crowd: Vec<_> = (0..8)
+        .map(|_| {
+            thread::spawn(move || {
+                let mut client = Client::connect(address);
+                client.get("/").expect(200);
+                loop {
+                    client.post_begun("/", b"hello");
+                    match client.wire.response("POST") {
+                        Ok(Some(answer)) => {
+                            if answer.expect(200).closes() {
+                                return;
+                            }
+                        }
+                        // Closed between two exchanges, before anything of an answer.
+                        Ok(None) => return,
+                        Err(fault) if fault.kind() == ErrorKind::ConnectionReset => return,
+                        Err(fault) => panic!("half an answer: {fault}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    origin.await_requests(500);
+    gateway.terminate();
+    for member in crowd {
+        member.join().unwrap();
+    }
     assert_eq!(gateway.exit().code(), Some(0));
 }
 

@@ -1,6 +1,7 @@
 //! Upgrades: a tunnel when both ends want one, an ordinary exchange otherwise.
 
 use std::net::TcpStream;
+use std::time::Duration;
 
 use tungstenite::handshake::client::Response as Handshake;
 use tungstenite::{Message, WebSocket};
@@ -12,8 +13,10 @@ scenes![
     a_large_message_passes,
     pings_and_the_close_pass,
     what_follows_the_switch_at_once_arrives,
+    what_is_sent_before_the_switch_waits_for_it,
     a_silent_tunnel_ends,
     a_talking_tunnel_stays,
+    a_tunnel_that_talks_one_way_stays,
     an_end_of_one_side_is_the_end_of_the_other,
     a_refused_upgrade_is_an_ordinary_answer,
     tokens_that_are_not_listed_are_stripped,
@@ -104,6 +107,35 @@ fn what_follows_the_switch_at_once_arrives(driver: Driver) {
     client.expect_end();
 }
 
+/// A client may not wait for the 101. What it sends is the tunnel's if there will be one, and the
+/// next request if there will not (HTTP_SAFETY rule 12).
+fn what_is_sent_before_the_switch_waits_for_it(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        while let Some(request) = connection.request()? {
+            if request.target == "/switch" {
+                connection.write(SWITCH)?;
+                let heard = connection.wire.exactly(24)?;
+                return connection.write(heard);
+            }
+            connection.write(ok(&request.target))?;
+        }
+        Ok(())
+    });
+    let gateway = Gateway::forward(driver, &origin);
+    let early = "GET /early HTTP/1.1\r\nHost: a\r\n\r\n";
+    let ask = |target: &str| {
+        format!("GET {target} HTTP/1.1\r\nHost: a\r\n{}\r\n\r\n{early}", ASK.join("\r\n"))
+    };
+    let mut client = gateway.client();
+    client.send(ask("/refuse"));
+    assert_eq!(client.answer().expect(200).text(), "/refuse");
+    assert_eq!(client.answer().expect(200).text(), "/early");
+    let mut client = gateway.client();
+    client.send(ask("/switch")).head();
+    assert_eq!(client.exactly(24), &early.as_bytes()[..24]);
+    assert!(origin.requests().iter().filter(|request| request.target == "/early").count() == 1);
+}
+
 fn a_silent_tunnel_ends(driver: Driver) {
     let origin = echoing();
     let gateway = Gateway::forward_route(driver, &origin, "timeouts:\n  tunnel: 300ms");
@@ -126,8 +158,24 @@ fn a_talking_tunnel_stays(driver: Driver) {
     client.request("GET", "/", &ASK).head();
     for _ in 0..10 {
         assert_eq!(client.send("x").exactly(1), b"x");
-        assert!(!client.dawdle(std::time::Duration::from_millis(150)));
+        assert!(!client.dawdle(Duration::from_millis(150)));
     }
+}
+
+fn a_tunnel_that_talks_one_way_stays(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        connection.request()?;
+        connection.write(SWITCH)?;
+        for _ in 0..10 {
+            connection.write("x")?;
+            connection.wire.listen(Duration::from_millis(150));
+        }
+        Ok(())
+    });
+    let gateway = Gateway::forward_route(driver, &origin, "timeouts:\n  tunnel: 600ms");
+    let mut client = gateway.client();
+    client.request("GET", "/", &ASK).head();
+    assert_eq!(client.until_end(), "x".repeat(10));
 }
 
 fn an_end_of_one_side_is_the_end_of_the_other(driver: Driver) {
