@@ -179,7 +179,7 @@ impl fmt::Display for Failure {
 
 /// A port that is likely to be free, and easily remembered beside the one that is not.
 fn another(port: u16) -> u16 {
-    port.checked_add(10_000).unwrap_or(port - 10_000)
+    port.checked_add(10_000).unwrap_or_else(|| port - 10_000)
 }
 
 #[cfg(test)]
@@ -187,6 +187,13 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn another_port_is_one_for_every_port() {
+        for port in 0..=u16::MAX {
+            assert_ne!(another(port), port);
+        }
+    }
 
     const ANY_PORTS: Arguments = Arguments { port: 0, user_port: 0, order_port: 0 };
 

@@ -100,6 +100,7 @@ impl Attempt<'_> {
             return Attempted::Failed { error, repeatable: false };
         }
         let whole = up.body.is_done();
+        exchange.request.body_begun = !whole;
         let (mut reader, mut writer) = lease.stream.split();
         let (written, out) = writer.write_all(out, self.upstream_idle()).await;
         buffers.give(out);
@@ -130,7 +131,7 @@ impl Attempt<'_> {
         client: &mut Writer<'_>,
         mut upload: Pin<&mut Side<S>>,
     ) -> Heard {
-        let head = self.receive_head(exchange, reader, client);
+        let head = self.receive_head(exchange, whole, reader, client);
         let body = match alongside(upload.as_mut(), head).await {
             Err(error) => return Heard::Nothing(error),
             Ok(_) if exchange.response.head.status == 101 => return Heard::Upgrade,
@@ -168,6 +169,9 @@ impl Attempt<'_> {
         let buffers = &self.course.worker.buffers;
         let Upload { body, input, .. } = up;
         let end = relay(&mut from, input, body, &mut to, framing, &bounds, buffers).await;
+        if end.is_ok() {
+            to.other_direction_within(self.first_byte());
+        }
         if let Err(error) = end {
             if !matches!(error, RelayError::Write(_)) {
                 // Half a request is no request: the upstream must not take it for one.
@@ -236,6 +240,12 @@ impl Attempt<'_> {
         Bounds { read: self.upstream_idle(), write: self.route.write, max: u64::MAX, min_rate: 0 }
     }
 
+    /// How long the upstream may take from the end of the request to the first byte of its answer.
+    fn first_byte(&self) -> Duration {
+        let of_upstream = self.upstream.plan.settings.timeouts.first_byte.0;
+        self.route.first_byte.unwrap_or(of_upstream)
+    }
+
     /// How long the upstream may neither send nor take anything of a body.
     fn upstream_idle(&self) -> Duration {
         self.route.idle.unwrap_or(self.upstream.plan.settings.timeouts.idle.0)
@@ -280,9 +290,13 @@ impl Attempt<'_> {
     }
 
     /// Reads up to the final head, passing interim ones on, and tells how its body is framed.
+    ///
+    /// The first byte has its deadline from the end of the request, so while the body goes up
+    /// there is none, and the upload sets it when it is done.
     async fn receive_head(
         &self,
         exchange: &mut Exchange,
+        whole: bool,
         reader: &mut Reader<'_>,
         client: &mut Writer<'_>,
     ) -> Result<Body, Error> {
@@ -290,13 +304,16 @@ impl Attempt<'_> {
         let buffers = &self.course.worker.buffers;
         let limits = &self.course.rules().head;
         let upgradable = self.wants_upgrade(exchange);
-        let time = self.upstream.plan.settings.timeouts.first_byte.0;
-        let time = self.route.first_byte.unwrap_or(time);
+        let time = self.first_byte();
         exchange.response.reset();
         exchange.response.raw.clear();
         let mut scanner = Scanner::default();
         let mut interims = 0;
-        reader.within(time);
+        if whole {
+            reader.within(time);
+        } else {
+            reader.any_time();
+        }
         loop {
             let bad = |e| UpstreamError::Head(from, e);
             let response = &mut exchange.response;
@@ -328,7 +345,9 @@ impl Attempt<'_> {
                     exchange.response.raw.consume(len);
                     exchange.response.head.clear();
                     scanner.reset();
-                    reader.within(time);
+                    if whole {
+                        reader.within(time);
+                    }
                 }
                 _ => return Ok(framing),
             }

@@ -53,8 +53,18 @@ struct Entry {
     write_at: u64,
     read_expired: bool,
     write_expired: bool,
-    /// Waits for a request that has not begun, so a drain may close it.
-    idle: bool,
+    waiting: Waiting,
+}
+
+/// What a client's connection waits for, which a drain cuts short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// Nothing that a drain may end: an exchange is under way.
+    No,
+    /// Its first request, which may be on its way.
+    First,
+    /// Another request.
+    Next,
 }
 
 /// One core's list of sockets and their deadlines.
@@ -76,7 +86,7 @@ impl Deadlines {
             write_at: NEVER,
             read_expired: false,
             write_expired: false,
-            idle: false,
+            waiting: Waiting::No,
         };
         let mut entries = self.entries.borrow_mut();
         let key = match self.free.borrow_mut().pop() {
@@ -117,10 +127,16 @@ impl Deadlines {
         }
     }
 
-    /// Ends the waiting of every idle connection, for a drain.
-    pub(crate) fn end_idle(&self) {
-        for entry in self.entries.borrow().iter().filter(|e| e.fd >= 0 && e.idle) {
-            shut(entry.fd, libc::SHUT_RD);
+    /// Ends the waiting of every idle connection, for a drain: at once, or within `grace` where
+    /// the first request may be on its way.
+    pub(crate) fn end_idle(&self, grace: Duration) {
+        let at = self.at(grace);
+        for entry in self.entries.borrow_mut().iter_mut().filter(|e| e.fd >= 0) {
+            match entry.waiting {
+                Waiting::No => {}
+                Waiting::First => entry.read_at = entry.read_at.min(at),
+                Waiting::Next => shut(entry.fd, libc::SHUT_RD),
+            }
         }
     }
 
@@ -180,9 +196,9 @@ impl Watch {
         self.with(|e| e.write_at = NEVER);
     }
 
-    /// Marks a connection that waits for a request not begun.
-    pub(crate) fn idle(&self, idle: bool) {
-        self.with(|e| e.idle = idle);
+    /// Says what the connection waits for.
+    pub(crate) fn waits(&self, waiting: Waiting) {
+        self.with(|e| e.waiting = waiting);
     }
 
     /// True when the read side was shut down for being late.

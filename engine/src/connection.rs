@@ -16,11 +16,11 @@ use std::task::Poll;
 
 use crate::admission::Admission;
 use crate::buffer::Buffer;
-use crate::clock;
+use crate::clock::{self, Waiting};
 use crate::downstream::{After, Connection};
 use crate::exchange::Exchange;
 use crate::io::Stream;
-use crate::limits::{DRAIN_BODY, LINGER};
+use crate::limits::{DRAIN_BODY, DRAIN_GRACE, LINGER};
 use crate::room::{Desk, Done, Room};
 use crate::serve::serve;
 use crate::worker::Worker;
@@ -88,19 +88,21 @@ async fn live(worker: Rc<Worker>, mut connection: Box<Connection>) {
 
 /// Waits for the first bytes of a request in a small buffer; `None` when there will be none.
 async fn wait(worker: &Worker, connection: &mut Connection) -> Option<Buffer> {
-    if worker.draining.get() {
-        return None;
-    }
-    let time = {
-        let adopted = worker.adopted();
-        let rules = &adopted.snapshot.rules;
-        if connection.served == 0 { rules.header_timeout } else { rules.idle_timeout }
+    let first = connection.served == 0;
+    let adopted = worker.adopted();
+    let rules = &adopted.snapshot.rules;
+    let (waiting, time) = match (first, worker.draining.get()) {
+        (true, false) => (Waiting::First, rules.header_timeout),
+        (true, true) => (Waiting::First, rules.header_timeout.min(DRAIN_GRACE)),
+        (false, false) => (Waiting::Next, rules.idle_timeout),
+        (false, true) => return None,
     };
-    connection.stream.watch().idle(true);
+    drop(adopted);
+    connection.stream.watch().waits(waiting);
     let mut reader = connection.stream.reader();
     reader.within(time);
     let (result, buffer) = reader.read(worker.buffers.idle()).await;
-    connection.stream.watch().idle(false);
+    connection.stream.watch().waits(Waiting::No);
     match result {
         Ok(1..) => Some(buffer),
         Ok(0) | Err(_) => {

@@ -62,6 +62,9 @@ pub struct Request {
     pub target: Vec<u8>,
     /// Bytes of `raw` that belong to this request; what is behind them is the next one's.
     pub(crate) taken: usize,
+    /// More of the body was asked for than had come with the head, so nobody but the upload knows
+    /// where in the stream of bytes the connection is.
+    pub(crate) body_begun: bool,
     /// Bytes of the body that have been received.
     pub received: u64,
 }
@@ -177,6 +180,7 @@ impl Request {
         self.has_query = false;
         self.target.clear();
         self.taken = 0;
+        self.body_begun = false;
         self.received = 0;
     }
 }

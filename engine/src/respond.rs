@@ -64,7 +64,8 @@ async fn send(
     let may_keep = keep && may_keep(course, exchange, connection.served);
     // A body that nobody will read is dropped if it is short and on its way (HTTP_SAFETY rules 8
     // and 9); otherwise the connection ends.
-    let close = !may_keep || !will_end_soon(exchange, &mut unread);
+    // One that was being sent up when the exchange failed has lost its place: it ends too.
+    let close = !may_keep || exchange.request.body_begun || !will_end_soon(exchange, &mut unread);
     let mut out = worker.buffers.usual();
     write_answer(course, exchange, answer, close, out.tail());
     let (mut reader, mut writer) = connection.stream.split();

@@ -10,7 +10,7 @@ use monoio::io::AsyncReadRent;
 use crate::accept;
 use crate::clock;
 use crate::cores;
-use crate::limits::{COMPLETIONS, SUBMISSIONS, SWEEP_EVERY};
+use crate::limits::{COMPLETIONS, DRAIN_GRACE, SUBMISSIONS, SWEEP_EVERY};
 use crate::shared::{Inbox, Shared};
 use crate::snapshot::Snapshot;
 use crate::upstream::Addresses;
@@ -163,6 +163,6 @@ fn drain(worker: &Rc<Worker>, listeners: &mut Vec<TcpListener>, time: Duration) 
     for listener in listeners.drain(..) {
         accept::close(worker, &listener);
     }
-    worker.deadlines.end_idle();
+    worker.deadlines.end_idle(DRAIN_GRACE);
     worker.drained_at.set(Some(clock::now() + time));
 }
