@@ -349,7 +349,10 @@ impl Attempt<'_> {
                         reader.within(time);
                     }
                 }
-                _ => return Ok(framing),
+                _ => {
+                    reader.any_time();
+                    return Ok(framing);
+                }
             }
         }
     }

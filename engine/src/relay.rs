@@ -260,6 +260,7 @@ async fn read_more(
     }
     reader.within(time_to_read(incoming, bounds, started));
     let (result, buffer) = reader.read(std::mem::take(input)).await;
+    reader.any_time();
     *input = buffer;
     result.map_err(RelayError::Read)?;
     Ok(())
