@@ -204,6 +204,7 @@ fn broken_chunks_are_refused(driver: Driver) {
     let origin = Origin::echo();
     let gateway = Gateway::forward(driver, &origin);
     let long = format!("5;{}\r\nhello\r\n0\r\n\r\n", "x".repeat(100_000));
+    let trailers = format!("0\r\n{}\r\n", "X: y\r\n".repeat(20_000));
     let bodies = [
         "\r\n0\r\n\r\n",
         "g\r\nhello\r\n0\r\n\r\n",
@@ -226,6 +227,7 @@ fn broken_chunks_are_refused(driver: Driver) {
         "5\r\nhello\r\n0\r\nbad trailer\r\n\r\n",
         "5\r\nhello\r\n0\r\nX : y\r\n\r\n",
         long.as_str(),
+        trailers.as_str(),
     ];
     for body in bodies {
         let short = &body[..body.len().min(60)];
@@ -368,6 +370,7 @@ fn ambiguous_answers_are_not_passed_on(driver: Driver) {
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
         "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\nContent-Length: five\r\n\r\nhello",
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
