@@ -3,6 +3,7 @@
 //! The body, where not all of it came with the head, goes up alongside everything else: an
 //! upstream may answer before it has heard the end, and is heard while it does.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -36,6 +37,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) from: SocketAddr,
     /// Requests that the client's connection has carried, this one included.
     pub(crate) served: u64,
+    /// The head of the answer is there.
+    pub(crate) answered: Cell<bool>,
 }
 
 /// What an attempt came to.
@@ -137,6 +140,7 @@ impl Attempt<'_> {
             Ok(_) if exchange.response.head.status == 101 => return Heard::Upgrade,
             Ok(body) => body,
         };
+        self.answered.set(true);
         let outcome = Outcome::Answered(exchange.response.head.status);
         match self.course.chain.on_outcome(exchange, &outcome) {
             Next::RetryAfter(pause) if whole => return Heard::Unwanted(pause),
@@ -169,7 +173,7 @@ impl Attempt<'_> {
         let buffers = &self.course.worker.buffers;
         let Upload { body, input, .. } = up;
         let end = relay(&mut from, input, body, &mut to, framing, &bounds, buffers).await;
-        if end.is_ok() {
+        if end.is_ok() && !self.answered.get() {
             to.other_direction_within(self.first_byte());
         }
         if let Err(error) = end {

@@ -5,6 +5,7 @@
 //!                                             └ send → response head → filters out → relay
 //! ```
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -214,7 +215,15 @@ async fn forward_to(
                 let shard = &course.worker.shard;
                 if lease.reused { &shard.reuses } else { &shard.connects }.add(1);
                 let served = connection.served;
-                let attempt = Attempt { course, route, upstream, body, from: address, served };
+                let attempt = Attempt {
+                    course,
+                    route,
+                    upstream,
+                    body,
+                    from: address,
+                    served,
+                    answered: Cell::new(false),
+                };
                 attempt.make(connection, exchange, lease).await
             }
             Err(error) if upstream.has_other(&exchange.tried, address) => {

@@ -94,3 +94,36 @@ fn refresh(names: &mut HashMap<Address, (Duration, Instant)>, known: &mut Addres
     }
     changed
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn localhost() -> Address {
+        Address { host: "localhost".to_owned(), port: 80 }
+    }
+
+    #[test]
+    fn a_name_that_moved_is_noticed_and_one_that_is_gone_keeps_its_addresses() {
+        let gone = Address { host: "no-such-name.invalid".to_owned(), port: 80 };
+        let stale = vec![SocketAddr::from(([192, 0, 2, 1], 80))];
+        let mut known =
+            Addresses::from([(localhost(), stale.clone()), (gone.clone(), stale.clone())]);
+        let due = (Duration::from_secs(30), clock::now());
+        let mut names = HashMap::from([(localhost(), due), (gone.clone(), due)]);
+        assert!(refresh(&mut names, &mut known));
+        assert!(known[&localhost()].iter().all(|address| address.ip().is_loopback()));
+        assert_eq!(known[&gone], stale);
+        assert!(!refresh(&mut names, &mut known), "nothing is due for another 30 s");
+        assert!(names.values().all(|(_, at)| *at > clock::now()));
+    }
+
+    #[test]
+    fn an_address_needs_no_resolver() {
+        for host in ["127.0.0.1", "[::1]", "::1"] {
+            let address = Address { host: host.to_owned(), port: 80 };
+            assert_eq!(look_up(&address).unwrap()[0].port(), 80, "{host}");
+            assert!(literal(&address).is_some());
+        }
+    }
+}
