@@ -87,7 +87,7 @@ fn is_forged(name: &[u8], trusted: bool) -> bool {
     let read = name.iter().map(|b| if alias(b) { b'-' } else { b.to_ascii_lowercase() });
     let vouches = read.clone().take(FORWARDED.len()).eq(FORWARDED.iter().copied())
         || read.eq(REAL_IP.iter().copied());
-    vouches && !(trusted && !name.iter().any(alias))
+    vouches && (!trusted || name.iter().any(alias))
 }
 
 /// Appends X-Forwarded-For, -Proto, -Host, X-Real-IP, Forwarded (RFC 7239) and Via (RFC 9110
