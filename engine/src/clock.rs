@@ -51,6 +51,10 @@ struct Entry {
     /// Milliseconds on the list's clock.
     read_at: u64,
     write_at: u64,
+    /// How long the peer may take nothing, in milliseconds.
+    write_stall: u64,
+    /// Bytes that the peer had not acknowledged when that was last looked at.
+    unacknowledged: u32,
     read_expired: bool,
     write_expired: bool,
     waiting: Waiting,
@@ -86,6 +90,8 @@ impl Deadlines {
             fd,
             read_at: NEVER,
             write_at: NEVER,
+            write_stall: NEVER,
+            unacknowledged: u32::MAX,
             read_expired: false,
             write_expired: false,
             waiting: Waiting::No,
@@ -122,7 +128,7 @@ impl Deadlines {
                 entry.read_expired = true;
                 shut(entry.fd, libc::SHUT_RD);
             }
-            if entry.write_at <= clock {
+            if entry.write_at <= clock && !entry.goes_on(clock) {
                 entry.write_at = NEVER;
                 entry.write_expired = true;
                 shut(entry.fd, libc::SHUT_RDWR);
@@ -163,6 +169,30 @@ impl Deadlines {
     }
 }
 
+impl Entry {
+    /// True when the peer of an overdue write has taken something since the last look, or when
+    /// this is the first; it then has as long again.
+    ///
+    /// The system lets a writer go on only when a third of a send buffer of megabytes is free, so
+    /// a write that waits does not say that the peer takes nothing.
+    fn goes_on(&mut self, clock: u64) -> bool {
+        let left = unacknowledged(self.fd);
+        let goes_on = left < self.unacknowledged;
+        self.unacknowledged = left;
+        self.write_at = clock.saturating_add(self.write_stall);
+        goes_on
+    }
+}
+
+/// Bytes that were sent on a socket and that its peer has not acknowledged.
+fn unacknowledged(fd: RawFd) -> u32 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open while its entry is on the list (see `shut`); TIOCOUTQ
+    // (tcp(7)) writes one `int`, to our stack.
+    let done = unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) };
+    if done == 0 { bytes.unsigned_abs() } else { u32::MAX }
+}
+
 fn shut(fd: RawFd, how: i32) {
     // SAFETY: a plain system call on a descriptor number. The entry's `Watch` is retired before
     // its socket is closed (`io::Stream`'s `Drop`), so the number is still that socket.
@@ -192,7 +222,12 @@ impl Watch {
     /// What is being written must be taken within `time` from now.
     pub(crate) fn write_within(&self, time: Duration) {
         let at = self.list.at(time);
-        self.with(|e| e.write_at = at);
+        let stall = at - self.list.clock.get();
+        self.with(|e| {
+            e.write_at = at;
+            e.write_stall = stall;
+            e.unacknowledged = u32::MAX;
+        });
     }
 
     /// Nothing is being written.

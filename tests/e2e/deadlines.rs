@@ -26,6 +26,7 @@ scenes![
     a_client_that_takes_nothing_is_let_go,
     an_origin_that_takes_nothing_is_let_go,
     a_body_below_the_minimum_rate_is_late,
+    a_slow_reader_that_goes_on_is_not_let_go,
 ];
 
 fn a_head_that_does_not_end_is_late(driver: Driver) {
@@ -335,4 +336,21 @@ fn a_body_below_the_minimum_rate_is_late(driver: Driver) {
     let answer = client.answer().expect_error(408);
     assert!(matches!(answer.framing, Framing::Length(_)));
     origin.await_ended(1);
+}
+
+/// A client that reads steadily, but takes longer than the deadline to empty so much of the
+/// gateway's send buffer that the system lets it go on writing.
+fn a_slow_reader_that_goes_on_is_not_let_go(driver: Driver) {
+    const LENGTH: usize = 32 << 20;
+    let origin = Origin::answering(ok(&"x".repeat(LENGTH)));
+    let gateway = Gateway::forward_with(driver, &origin, "server:\n  write_timeout: 300ms");
+    let mut client = gateway.client();
+    client.request("GET", "/", &[]).head();
+    let mut clock = gateway.client();
+    let (slow, piece) = (40, 64 * 1024);
+    for _ in 0..slow {
+        client.exactly(piece);
+        clock.dawdle(Duration::from_millis(50));
+    }
+    client.wire.drop_exactly((LENGTH - slow * piece) as u64).unwrap();
 }
