@@ -73,8 +73,10 @@ pub struct Running {
 /// # Errors
 /// When it cannot start.
 pub fn run(snapshot: Snapshot) -> Result<(), StartError> {
+    // Before anybody is told that it listens: who waits for that may ask for the end at once.
+    let signals = control::signals::catch()?;
     let running = start(snapshot)?;
-    running.stop_on_signals()?;
+    control::signals::listen(signals, running.control.events())?;
     running.wait();
     Ok(())
 }
@@ -148,7 +150,7 @@ impl Running {
     /// # Errors
     /// When signals cannot be handled.
     pub fn stop_on_signals(&self) -> io::Result<()> {
-        control::signals::listen(self.control.events())
+        control::signals::listen(control::signals::catch()?, self.control.events())
     }
 
     /// Begins to stop: no more connections, what is open is finished within `drain_timeout`.
