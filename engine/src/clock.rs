@@ -54,6 +54,8 @@ struct Entry {
     read_expired: bool,
     write_expired: bool,
     waiting: Waiting,
+    /// What is being sent has no end but that of the connection, so none may look orderly.
+    unfinished: bool,
 }
 
 /// What a client's connection waits for, which a drain cuts short.
@@ -87,6 +89,7 @@ impl Deadlines {
             read_expired: false,
             write_expired: false,
             waiting: Waiting::No,
+            unfinished: false,
         };
         let mut entries = self.entries.borrow_mut();
         let key = match self.free.borrow_mut().pop() {
@@ -140,9 +143,10 @@ impl Deadlines {
         }
     }
 
-    /// Shuts every socket on the list down, for the end of a drain.
+    /// Shuts every socket on the list down, for the end of a drain, but for those that must end
+    /// with a reset: they do when they are closed.
     pub(crate) fn end_all(&self) {
-        for entry in self.entries.borrow().iter().filter(|e| e.fd >= 0) {
+        for entry in self.entries.borrow().iter().filter(|e| e.fd >= 0 && !e.unfinished) {
             shut(entry.fd, libc::SHUT_RDWR);
         }
     }
@@ -236,9 +240,10 @@ impl Watch {
         self.with(|e| e.fd = -1);
     }
 
-    /// Makes the close that follows a reset.
-    pub(crate) fn reset_on_close(&self) {
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    /// Makes the close that follows a reset, or an orderly one again.
+    pub(crate) fn reset_on_close(&self, reset: bool) {
+        self.with(|e| e.unfinished = reset);
+        let linger = libc::linger { l_onoff: reset.into(), l_linger: 0 };
         let size = size_of::<libc::linger>() as libc::socklen_t;
         // SAFETY: the descriptor is open while its entry is on the list (see `shut`); the pointer
         // is to a `linger` of our stack, of the size given. Where the option is refused the close

@@ -195,9 +195,15 @@ impl Writer<'_> {
         self.watch.end_sending();
     }
 
-    /// Makes the close that follows a reset, for a message that must not look complete.
-    pub(crate) fn reset_on_close(&self) {
-        self.watch.reset_on_close();
+    /// A message begins that only the end of the connection will end: until it is
+    /// [`Writer::finished`], every close is a reset, whatever may come to pass.
+    pub(crate) fn begins_until_close(&self) {
+        self.watch.reset_on_close(true);
+    }
+
+    /// That message is complete: the close may be an orderly one.
+    pub(crate) fn finished(&self) {
+        self.watch.reset_on_close(false);
     }
 
     /// Ends both directions of the stream at once; operations under way complete.

@@ -156,12 +156,13 @@ fn write_answer(
     if json && exchange.response.header("content-type").is_none() {
         write::field(out, b"Content-Type", b"application/json");
     }
-    // RFC 9110 §8.6: no length with 1xx and 204.
-    let bodiless = answer.status == 204 || answer.status < 200;
+    // RFC 9110 §8.6: no length with 1xx and 204, and with 304 that of the content alone, which is
+    // not known here.
+    let bodiless = matches!(answer.status, ..200 | 204 | 304);
     let framing = if bodiless { Framing::None } else { Framing::Length(content.len() as u64) };
     let persistence = persistence(exchange, close);
     forward::write_end(out, exchange, course.rules(), framing, persistence);
-    if !bodiless && answer.status != 304 && exchange.request.head.method != Method::Head {
+    if !bodiless && exchange.request.head.method != Method::Head {
         out.extend_from_slice(content);
         exchange.response.sent = content.len() as u64;
     }

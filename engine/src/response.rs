@@ -59,6 +59,9 @@ impl Response<'_> {
         let came = &exchange.response.raw()[exchange.response.head.len..];
         let taken = down.take(came, framing, out.tail());
         let extra = taken.as_ref().is_ok_and(|taken| *taken < came.len());
+        if framing == Framing::UntilClose {
+            client.begins_until_close();
+        }
         let rest = async {
             let (written, out) = client.write_all(out, self.bounds.write).await;
             worker.buffers.give(out);
@@ -70,16 +73,13 @@ impl Response<'_> {
         exchange.response.sent = down.received();
         match relayed {
             Ok(left) => {
+                if framing == Framing::UntilClose {
+                    client.finished();
+                }
                 let clean = !extra && left == 0 && self.body != Body::UntilClose;
                 Relayed { error: None, clean, close }
             }
-            Err(error) => {
-                if framing == Framing::UntilClose {
-                    // An orderly end would say that this was all of it.
-                    client.reset_on_close();
-                }
-                Relayed { error: Some(error), clean: false, close: true }
-            }
+            Err(error) => Relayed { error: Some(error), clean: false, close: true },
         }
     }
 

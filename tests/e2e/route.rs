@@ -18,6 +18,7 @@ scenes![
     respond_answers_by_itself,
     redirect_sends_elsewhere,
     redirect_never_names_another_host,
+    answers_without_content_promise_none,
 ];
 
 /// A route that answers with its own name.
@@ -361,4 +362,17 @@ fn redirect_never_names_another_host(driver: Driver) {
         assert!(!location.starts_with("//"), "{target} → {location}");
     }
     assert_eq!(gateway.get("/old/a//b").expect(302).field("location"), Some("/a//b"));
+}
+
+/// RFC 9110 §8.6: a cache would take the length of a 304 for that of what it has stored.
+fn answers_without_content_promise_none(driver: Driver) {
+    for status in [204, 304] {
+        let routes =
+            format!("routes:\n  - name: none\n    path: /\n    respond:\n      status: {status}\n");
+        let gateway = Gateway::start(driver, &routes);
+        let mut client = gateway.client();
+        for _ in 0..2 {
+            assert_eq!(client.get("/").expect(status).field("content-length"), None);
+        }
+    }
 }

@@ -20,6 +20,7 @@ scenes![
     what_has_connected_is_served,
     a_crowd_loses_no_answer,
     an_idle_connection_does_not_hold_it_up,
+    what_the_end_cuts_does_not_look_whole,
 ];
 
 /// An origin that answers when told.
@@ -223,5 +224,23 @@ fn an_idle_connection_does_not_hold_it_up(driver: Driver) {
     gateway.terminate();
     used.expect_end();
     silent.expect_end();
+    assert_eq!(gateway.exit().code(), Some(0));
+}
+
+/// An HTTP/1.0 client takes an orderly end for the end of the body.
+fn what_the_end_cuts_does_not_look_whole(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        connection.request()?;
+        connection.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")?;
+        connection.await_end();
+        Ok(())
+    });
+    let bound = "server:\n  drain_timeout: 500ms";
+    let mut gateway = Gateway::forward_with(driver, &origin, bound);
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n").head();
+    assert_eq!(client.exactly(4), b"half");
+    gateway.terminate();
+    assert!(client.wire.until_close().is_err(), "a cut answer looked whole");
     assert_eq!(gateway.exit().code(), Some(0));
 }
