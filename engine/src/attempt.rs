@@ -21,6 +21,7 @@ use crate::io::{Reader, Side, Writer, alongside};
 use crate::limits::INTERIM_ANSWERS;
 use crate::message::Version;
 use crate::relay::{Bounds, Framing, Incoming, RelayError, relay};
+use crate::respond;
 use crate::response::{Relayed, Response};
 use crate::snapshot::Route;
 use crate::tunnel;
@@ -199,7 +200,7 @@ impl Attempt<'_> {
         if let Some(error) = up.broken.and_then(|e| upload_error(e, self.from)) {
             return Attempted::Failed { error, repeatable: false };
         }
-        let untouched = exchange.response.raw.is_empty();
+        let untouched = exchange.response.raw.is_empty() && exchange.response.interims == 0;
         let repeatable = whole && exchange.request.head.method.is_idempotent();
         if reused && untouched && repeatable && is_closed(&error) {
             return Attempted::Stale;
@@ -231,10 +232,12 @@ impl Attempt<'_> {
             let pool = &self.upstream.plan.settings.pool;
             lease.give_back(pool, worker.deadlines.coarse());
         }
-        let after = match (relayed.close, unread) {
-            (_, true) => After::Linger,
-            (true, false) => After::Close,
-            (false, false) => After::Keep,
+        let after = match &relayed.error {
+            // What broke off must not end in the orderly way of what is complete.
+            Some(_) => After::Close,
+            None if unread => After::Linger,
+            None if relayed.close => respond::ending(exchange),
+            None => After::Keep,
         };
         let status = exchange.response.head.status;
         Attempted::Ended(Ended { status, error: relayed.error, after })
@@ -312,7 +315,6 @@ impl Attempt<'_> {
         exchange.response.reset();
         exchange.response.raw.clear();
         let mut scanner = Scanner::default();
-        let mut interims = 0;
         if whole {
             reader.within(time);
         } else {
@@ -338,13 +340,15 @@ impl Attempt<'_> {
             let framing = http1::response_body(&response.head, bytes, exchange.request.head.method);
             let framing = framing.map_err(bad)?;
             match response.head.status {
-                101 if upgradable => return Ok(framing),
+                101 if upgradable && http1::upgrade_granted(&response.head, bytes) => {
+                    return Ok(framing);
+                }
                 101 => return Err(UpstreamError::UnaskedUpgrade(from).into()),
-                100..=199 if interims == INTERIM_ANSWERS => {
+                100..=199 if response.interims == INTERIM_ANSWERS => {
                     return Err(UpstreamError::Interim(from).into());
                 }
                 100..=199 => {
-                    interims += 1;
+                    response.interims += 1;
                     self.pass_interim(exchange, client).await?;
                     exchange.response.raw.consume(len);
                     exchange.response.head.clear();

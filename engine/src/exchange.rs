@@ -78,6 +78,8 @@ pub struct Response {
     pub head: ResponseHead,
     /// What filters changed.
     pub edits: Edits,
+    /// Interim (1xx) answers that came before it.
+    pub(crate) interims: u32,
     /// Bytes of the body that have been sent.
     pub sent: u64,
 }
@@ -199,6 +201,7 @@ impl Response {
     pub(crate) fn reset(&mut self) {
         self.head.clear();
         self.edits.clear();
+        self.interims = 0;
         self.sent = 0;
     }
 }

@@ -13,7 +13,8 @@ use crate::message::{FieldName, Version};
 use crate::relay::Framing;
 use crate::snapshot::{HostRule, Rules};
 
-const FORWARDED: &[u8] = b"X-Forwarded-";
+const FORWARDED: &[u8] = b"x-forwarded-";
+const REAL_IP: &[u8] = b"x-real-ip";
 
 /// What the head of a request needs to know beside the exchange.
 pub(crate) struct RequestHeadPlan<'a> {
@@ -58,11 +59,8 @@ pub(crate) fn write_request_head(out: &mut Vec<u8>, exchange: &Exchange, plan: &
             _ => field.is_hop_by_hop(),
         };
         let name = field.name.of(raw);
-        // X-Forwarded-Port and what else there may be: a proxy's word, not a client's.
-        let forged = field.id == FieldName::Other
-            && !exchange.client.through_trusted_proxy
-            && name.len() > FORWARDED.len()
-            && name[..FORWARDED.len()].eq_ignore_ascii_case(FORWARDED);
+        let forged =
+            field.id == FieldName::Other && is_forged(name, exchange.client.through_trusted_proxy);
         if !written_anew && !forged && (request.edits.is_empty() || !request.edits.replaces(name)) {
             put(out, &[name, b": ", field.value.of(raw), b"\r\n"]);
         }
@@ -79,6 +77,17 @@ pub(crate) fn write_request_head(out: &mut Vec<u8>, exchange: &Exchange, plan: &
         put(out, &[name, b": ", value, b"\r\n"]);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// True for a field that only proxies may write: X-Forwarded-Port and what else there may be.
+/// Programs behind a gateway often read `_` and `.` as `-`, so it is judged as if it were written
+/// that way; and what is not, no proxy has written.
+fn is_forged(name: &[u8], trusted: bool) -> bool {
+    let alias = |byte: &u8| matches!(byte, b'_' | b'.');
+    let read = name.iter().map(|b| if alias(b) { b'-' } else { b.to_ascii_lowercase() });
+    let vouches = read.clone().take(FORWARDED.len()).eq(FORWARDED.iter().copied())
+        || read.eq(REAL_IP.iter().copied());
+    vouches && (!trusted || name.iter().any(alias))
 }
 
 /// Appends X-Forwarded-For, -Proto, -Host, X-Real-IP, Forwarded (RFC 7239) and Via (RFC 9110

@@ -165,21 +165,24 @@ impl Writer<'_> {
         mut buffer: Buffer,
         stall: Duration,
     ) -> (io::Result<()>, Buffer) {
-        while !buffer.is_empty() {
+        let mut result = Ok(());
+        while result.is_ok() && !buffer.is_empty() {
             self.watch.write_within(stall);
-            let (result, back) = self.half.write(buffer).await;
-            buffer = back;
-            match result {
-                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
-                Ok(n) => buffer.advance(n),
-                Err(_) if self.watch.write_expired() => {
-                    return (Err(io::ErrorKind::TimedOut.into()), buffer);
+            let written;
+            (written, buffer) = self.half.write(buffer).await;
+            result = match written {
+                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    buffer.advance(n);
+                    Ok(())
                 }
-                Err(e) => return (Err(e), buffer),
-            }
+                Err(_) if self.watch.write_expired() => Err(io::ErrorKind::TimedOut.into()),
+                Err(e) => Err(e),
+            };
         }
+        // A peer that takes no more may still have something to say.
         self.watch.write_any_time();
-        (Ok(()), buffer)
+        (result, buffer)
     }
 
     /// Sets the deadline of the reads of the same stream's other direction.

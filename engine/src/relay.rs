@@ -32,6 +32,8 @@ pub(crate) enum Framing {
 pub(crate) struct Incoming {
     state: State,
     received: u64,
+    /// How long its sender has been waited for, where there is a minimum rate.
+    waited: Duration,
 }
 
 enum State {
@@ -76,7 +78,7 @@ impl Incoming {
             Body::Chunked => State::Chunked(Decoder::default()),
             Body::UntilClose => State::UntilClose,
         };
-        Incoming { state, received: 0 }
+        Incoming { state, received: 0, waited: Duration::ZERO }
     }
 
     /// True when all of it has come.
@@ -208,10 +210,9 @@ pub(crate) async fn relay(
 ) -> Result<(), RelayError> {
     let mut out = Buffer::default();
     let result = async {
-        let started = clock::now();
         while !incoming.is_done() {
             if input.is_empty() {
-                read_more(reader, input, incoming, bounds, buffers, started).await?;
+                read_more(reader, input, incoming, bounds, buffers).await?;
             }
             if input.is_empty() {
                 incoming.end(framing, out.tail())?;
@@ -248,32 +249,34 @@ fn check_size(incoming: &Incoming, bounds: &Bounds) -> Result<(), RelayError> {
 async fn read_more(
     reader: &mut Reader<'_>,
     input: &mut Buffer,
-    incoming: &Incoming,
+    incoming: &mut Incoming,
     bounds: &Bounds,
     buffers: &Buffers,
-    started: std::time::Instant,
 ) -> Result<(), RelayError> {
     let long = incoming.remaining().is_none_or(|n| n > USUAL_BUFFER as u64);
     if input.capacity() < if long { crate::limits::LARGE_BUFFER } else { USUAL_BUFFER } {
         let wider = if long { buffers.large() } else { buffers.usual() };
         buffers.give(std::mem::replace(input, wider));
     }
-    reader.within(time_to_read(incoming, bounds, started));
+    reader.within(time_to_read(incoming, bounds));
+    let began = (bounds.min_rate > 0).then(clock::now);
     let (result, buffer) = reader.read(std::mem::take(input)).await;
+    // While the receiver takes its time, the sender is not late.
     reader.any_time();
+    let until_now = |began| clock::now().saturating_duration_since(began);
+    incoming.waited += began.map_or(Duration::ZERO, until_now);
     *input = buffer;
     result.map_err(RelayError::Read)?;
     Ok(())
 }
 
 /// The longest silence allowed now: never longer than until the average falls below the minimum.
-fn time_to_read(incoming: &Incoming, bounds: &Bounds, started: std::time::Instant) -> Duration {
+fn time_to_read(incoming: &Incoming, bounds: &Bounds) -> Duration {
     if bounds.min_rate == 0 {
         return bounds.read;
     }
     let earned = Duration::from_secs_f64((incoming.received() + 1) as f64 / bounds.min_rate as f64);
-    let spent = clock::now().saturating_duration_since(started);
-    (BODY_RATE_GRACE + earned).saturating_sub(spent).min(bounds.read)
+    (BODY_RATE_GRACE + earned).saturating_sub(incoming.waited).min(bounds.read)
 }
 
 async fn write(
@@ -335,10 +338,11 @@ mod tests {
             max: u64::MAX,
             min_rate: 100,
         };
-        let start = clock::now();
-        let first = time_to_read(&incoming, &bounds, start);
+        let first = time_to_read(&incoming, &bounds);
         assert!(first <= BODY_RATE_GRACE + Duration::from_millis(10));
         incoming.passed(500);
-        assert!(time_to_read(&incoming, &bounds, start) > Duration::from_secs(9));
+        assert!(time_to_read(&incoming, &bounds) > Duration::from_secs(9));
+        incoming.waited = Duration::from_secs(8);
+        assert!(time_to_read(&incoming, &bounds) < Duration::from_secs(3));
     }
 }

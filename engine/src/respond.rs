@@ -90,7 +90,7 @@ async fn send(
     }
     worker.buffers.give(out);
     if close && unread.is_done() && keep {
-        after = After::Close;
+        after = ending(exchange);
     }
     Ended { status, error: None, after }
 }
@@ -101,9 +101,10 @@ fn drop_body(unread: &mut Incoming, input: &mut Buffer, exchange: &mut Exchange)
     match unread.take(input.filled(), Framing::UntilClose, &mut dropped) {
         Ok(used) => {
             if unread.is_done() {
-                exchange.request.raw.clear();
-                exchange.request.raw.extend(&input.filled()[used..]);
-                exchange.request.taken = 0;
+                // The head stays where its spans point: who records the exchange reads it.
+                let request = &mut exchange.request;
+                request.raw.replace_body(request.head.len, &input.filled()[used..]);
+                request.taken = request.head.len;
             }
             After::Keep
         }
@@ -187,11 +188,36 @@ pub(crate) fn may_keep(course: &Course<'_>, exchange: &Exchange, served: u64) ->
         && !course.worker.draining.get()
 }
 
+/// How a connection ends whose request was read whole. A client that asked for the end sends no
+/// more; one that did not may have its next request on the way.
+pub(crate) fn ending(exchange: &Exchange) -> After {
+    if http1::keeps_alive_request(&exchange.request.head) { After::Linger } else { After::Close }
+}
+
 /// What the client is told about its connection.
 pub(crate) fn persistence(exchange: &Exchange, close: bool) -> Persistence {
     match (close, exchange.request.head.version) {
         (true, _) => Persistence::Close,
         (false, Version::Http11) => Persistence::Silent,
         (false, Version::Http10) => Persistence::KeepAlive,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_outlives_the_body_that_was_dropped() {
+        let head = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
+        let mut exchange = Exchange::with_request(head, clock::now()).unwrap();
+        let mut input = Buffer::default();
+        input.extend(b"helloGET ");
+        let mut unread = Incoming::new(Body::Length(5));
+        assert_eq!(drop_body(&mut unread, &mut input, &mut exchange), After::Keep);
+        let request = &mut exchange.request;
+        assert_eq!((request.method(), request.authority()), (&b"POST"[..], &b"a"[..]));
+        request.raw.consume(request.taken);
+        assert_eq!(request.raw(), b"GET ");
     }
 }

@@ -99,7 +99,8 @@ async fn sweep_until_drained(worker: &Worker) {
             upstream.sweep(worker.deadlines.coarse());
         }
         if let Some(end) = worker.drained_at.get() {
-            if worker.shard.connections.get() == 0 {
+            let promised = worker.common.colleagues[worker.id].promised.taken();
+            if worker.shard.connections.get() == 0 && promised == 0 {
                 return;
             }
             if now >= end {

@@ -100,10 +100,11 @@ fn finish(worker: &Worker, chain: &Chain, exchange: &mut Exchange, ended: Ended)
     worker.shard.requests.add(1);
     if let Some(error) = &ended.error {
         worker.shard.errors.add(1);
-        let code = error.reply().code;
+        let (code, route) = (error.reply().code, &exchange.route_name);
+        let id = || String::from_utf8_lossy(&exchange.request_id);
         match error {
-            Error::Client(_) => tracing::debug!(code, route = exchange.route_name, "{error}"),
-            _ => tracing::warn!(code, route = exchange.route_name, "{error}"),
+            Error::Client(_) => tracing::debug!(code, route, request_id = %id(), "{error}"),
+            _ => tracing::warn!(code, route, request_id = %id(), "{error}"),
         }
     }
     let error = ended.error.as_ref();

@@ -17,6 +17,7 @@ scenes![
     a_short_answer_is_seen_to_be_cut,
     a_reset_client_ends_the_exchange,
     a_client_that_leaves_ends_the_download,
+    a_cut_answer_until_close_does_not_look_whole,
 ];
 
 fn fixed_bodies_pass(driver: Driver) {
@@ -279,4 +280,17 @@ fn a_client_that_leaves_ends_the_download(driver: Driver) {
     client.exactly(100_000);
     client.reset();
     origin.await_ended(1);
+}
+
+/// An HTTP/1.0 client takes an orderly end for the end of the body, also where it has not sent all
+/// of its own.
+fn a_cut_answer_until_close_does_not_look_whole(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        connection.head()?;
+        connection.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+    });
+    let gateway = Gateway::forward(driver, &origin);
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.0\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf");
+    assert!(client.wire.response("POST").is_err(), "a cut answer looked whole");
 }

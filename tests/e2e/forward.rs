@@ -18,6 +18,7 @@ scenes![
     host_can_be_kept_replaced_or_named,
     the_absolute_form_names_the_host,
     large_heads_pass,
+    forwarding_fields_have_no_aliases,
 ];
 
 fn end_to_end_fields_pass(driver: Driver) {
@@ -317,4 +318,19 @@ fn large_heads_pass(driver: Driver) {
     let requests = origin.requests();
     assert_eq!(requests[0].field("x-long-3"), Some(&*long));
     assert_eq!(requests[1].field("x-many-89"), Some("89"));
+}
+
+/// HTTP_SAFETY rules 16 and 17: programs that read `_` and `.` as `-` would take these for ours.
+fn forwarding_fields_have_no_aliases(driver: Driver) {
+    let trusting = "server:\n  trusted_proxies: [127.0.0.1]";
+    for sections in ["", trusting] {
+        let origin = Origin::saying("hi");
+        let gateway = Gateway::forward_with(driver, &origin, sections);
+        let aliases = ["X_Forwarded_For", "x-forwarded_proto", "X.Forwarded.Host", "X-Real_IP"];
+        let forged = aliases.map(|name| format!("{name}: 6.6.6.6"));
+        let fields: Vec<&str> = forged.iter().map(String::as_str).collect();
+        gateway.client().get_with("/", &fields).expect(200);
+        let request = origin.request();
+        assert!(aliases.iter().all(|name| request.field(name).is_none()), "{:?}", request.head);
+    }
 }

@@ -16,6 +16,7 @@ scenes![
     connections_of_a_client_are_limited,
     requests_of_a_connection_are_limited,
     descriptors_that_run_out_come_back,
+    the_last_answer_arrives_whole,
 ];
 
 #[track_caller]
@@ -214,4 +215,24 @@ fn descriptors_that_run_out_come_back(driver: Driver) {
     }
     let lines = gateway.log().lines().filter(|line| line.contains("cannot accept")).count();
     assert_eq!(lines, 1, "one line says it all ({line}):\n{}", gateway.log());
+}
+
+/// A client that does not know that this answer is the last sends its next request, and a close
+/// upon unread bytes would be a reset, which takes along what is still on its way to the client
+/// (RFC 9112 §9.6).
+fn the_last_answer_arrives_whole(driver: Driver) {
+    let text = "x".repeat(1 << 20);
+    let origin = Origin::saying(&text);
+    let one = "server:\n  max_requests_per_connection: 1";
+    let gateway = Gateway::forward_with(driver, &origin, one);
+    let mut client = gateway.client();
+    client.request("GET", "/", &[]);
+    for _ in 0..1_000 {
+        client.request("GET", "/next", &[]);
+    }
+    origin.await_requests(1);
+    // Some other connection shows that time has passed, in which nothing is read.
+    gateway.client().dawdle(std::time::Duration::from_millis(300));
+    assert!(client.answer().expect(200).text() == text, "the answer is another");
+    client.expect_end();
 }

@@ -37,6 +37,8 @@ mod errors;
 
 mod faults;
 
+mod noise;
+
 mod memory;
 
 mod shutdown;

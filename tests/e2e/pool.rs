@@ -21,6 +21,7 @@ scenes![
     idle_connections_age,
     old_connections_are_retired,
     a_busy_connection_serves_nobody_else,
+    a_request_that_an_answer_had_begun_to_is_not_repeated,
 ];
 
 fn one_connection_serves_many(driver: Driver) {
@@ -277,4 +278,20 @@ fn a_busy_connection_serves_nobody_else(driver: Driver) {
     assert_eq!(slow.answer().expect(200).text(), "/slow");
     assert_eq!(origin.connections(), 2);
     assert!(!slow.dawdle(Duration::from_millis(1)));
+}
+
+/// An interim answer is a beginning too: the origin has taken the request up.
+fn a_request_that_an_answer_had_begun_to_is_not_repeated(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        connection.request()?;
+        connection.write(ok("first"))?;
+        connection.request()?;
+        connection.write("HTTP/1.1 103 Early Hints\r\n\r\n")
+    });
+    let gateway = Gateway::forward(driver, &origin);
+    let mut client = gateway.client();
+    client.get("/1").expect(200);
+    assert_eq!(client.get("/2").status, 103);
+    client.answer().expect_error(502);
+    assert_eq!(origin.connections(), 1);
 }

@@ -22,6 +22,7 @@ scenes![
     tokens_that_are_not_listed_are_stripped,
     a_route_may_list_none,
     an_upgrade_needs_the_connection_field,
+    a_switch_to_something_else_is_502,
 ];
 
 /// An origin that accepts web sockets and sends every message back.
@@ -242,4 +243,15 @@ fn an_upgrade_needs_the_connection_field(driver: Driver) {
     let gateway = Gateway::forward(driver, &origin);
     gateway.client().get_with("/", &ASK[1..]).expect(200);
     assert_eq!(origin.request().field("upgrade"), None);
+}
+
+/// HTTP_SAFETY rule 12: in the tunnel is spoken what was asked for, or there is none.
+fn a_switch_to_something_else_is_502(driver: Driver) {
+    for other in ["Upgrade: h2c\r\n", "Upgrade: websocket, h2c\r\n", ""] {
+        let origin = Origin::answering(SWITCH.replace("Upgrade: websocket\r\n", other));
+        let gateway = Gateway::forward(driver, &origin);
+        let mut client = gateway.client();
+        client.get_with("/", &ASK).expect_error(502);
+        origin.await_ended(1);
+    }
 }

@@ -94,3 +94,12 @@ pub fn upgrade_requested<'r>(head: &RequestHead, raw: &'r [u8]) -> Option<&'r [u
     let offer = offers.next()?;
     offers.next().is_none().then_some(offer)
 }
+
+/// Whether a 101 answer changes to `websocket` and to nothing else, as it must say (RFC 9110
+/// §15.2.2): what goes on in the tunnel is then what was asked for (HTTP_SAFETY rule 12).
+pub fn upgrade_granted(head: &ResponseHead, raw: &[u8]) -> bool {
+    let upgrades = head.fields.iter().filter(|field| field.id == FieldName::Upgrade);
+    let mut protocols = upgrades.flat_map(|field| list::items(field.value.of(raw)));
+    let first = protocols.next();
+    first.is_some_and(|p| p.eq_ignore_ascii_case(b"websocket")) && protocols.next().is_none()
+}

@@ -39,7 +39,8 @@ pub use chunked::{
     ChunkError, Decoder, Event, write_chunk, write_chunk_end, write_chunk_start, write_last,
 };
 pub use framing::{
-    Body, keeps_alive_request, keeps_alive_response, request_body, response_body, upgrade_requested,
+    Body, keeps_alive_request, keeps_alive_response, request_body, response_body, upgrade_granted,
+    upgrade_requested,
 };
 pub use head::{HeadError, HeadLimits, MAX_FIELDS, Scanner, parse_request, parse_response};
 pub use target::is_valid_authority;

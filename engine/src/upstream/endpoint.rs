@@ -58,8 +58,12 @@ impl Endpoint {
         now < self.paused_until.get()
     }
 
-    /// It refused a connection: passed over for a pause that doubles each time.
+    /// It refused a connection: passed over for a pause that doubles each time. Attempts that were
+    /// under way together meet one fault, so only the first of them counts.
     pub(crate) fn refused(&self, now: Duration) {
+        if self.is_paused(now) {
+            return;
+        }
         let refusals = self.refusals.get();
         let pause = ENDPOINT_PAUSE_FIRST.saturating_mul(1 << refusals.min(16));
         self.paused_until.set(now + pause.min(ENDPOINT_PAUSE_MOST));
@@ -106,5 +110,22 @@ impl Idle {
     fn is_over(&self, pool: &Pool, now: Duration) -> bool {
         now.saturating_sub(self.since) > pool.idle_timeout.0
             || now.saturating_sub(self.born) > pool.max_age.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_fault_that_many_attempts_meet_is_one() {
+        let endpoint = Endpoint::new(([127, 0, 0, 1], 80).into(), 1, String::new());
+        let start = Duration::from_secs(1);
+        (0..100).for_each(|_| endpoint.refused(start));
+        assert!(endpoint.is_paused(start));
+        let over = start + ENDPOINT_PAUSE_FIRST;
+        assert!(!endpoint.is_paused(over));
+        endpoint.refused(over);
+        assert!(endpoint.is_paused(over + ENDPOINT_PAUSE_FIRST), "the second pause is longer");
     }
 }

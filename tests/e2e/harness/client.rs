@@ -41,11 +41,7 @@ impl Client {
     pub(crate) fn send_split(&mut self, bytes: impl AsRef<[u8]>, seed: u64) -> &mut Client {
         let (mut rest, mut state) = (bytes.as_ref(), seed | 1);
         while !rest.is_empty() {
-            // xorshift64: any spread will do, and a failing seed can be run again.
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            let (piece, after) = rest.split_at((1 + state as usize % 24).min(rest.len()));
+            let (piece, after) = rest.split_at((1 + draw(&mut state, 24)).min(rest.len()));
             self.send(piece);
             rest = after;
         }
@@ -146,6 +142,15 @@ impl Client {
     pub(crate) fn reset(self) {
         self.wire.reset();
     }
+}
+
+/// A number below `bound`, the same ones for the same state (xorshift64): any spread will do, and
+/// a seed that failed can be run again.
+pub(crate) fn draw(state: &mut u64, bound: usize) -> usize {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    (*state >> 16) as usize % bound
 }
 
 /// A request with a chunked body, each chunk as given.

@@ -5,7 +5,7 @@ mod gateway;
 mod origin;
 mod wire;
 
-pub(crate) use client::{Client, chunked};
+pub(crate) use client::{Client, chunked, draw};
 pub(crate) use gateway::{Driver, Gateway, RINGWAY, dedent, eventually, forward_route};
 pub(crate) use origin::{Deaf, Gate, Origin, ok, refusing};
 pub(crate) use wire::{BOUND, Framing, Request};

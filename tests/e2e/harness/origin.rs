@@ -29,6 +29,8 @@ struct State {
     ended: usize,
     requests: Vec<Request>,
     streams: Vec<TcpStream>,
+    /// What came that no origin could read.
+    faults: Vec<String>,
     closed: bool,
 }
 
@@ -160,9 +162,13 @@ impl Drop for Origin {
         for stream in state.streams.drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
+        let faults = std::mem::take(&mut state.faults);
         drop(state);
         // Wakes the accepting thread, which then sees that it is over and frees the port.
         let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        if !thread::panicking() {
+            assert!(faults.is_empty(), "the gateway sent what no origin can read: {faults:#?}");
+        }
     }
 }
 
@@ -233,16 +239,14 @@ impl OriginConnection {
 
 fn run(mut connection: OriginConnection, script: &dyn Fn(&mut OriginConnection) -> io::Result<()>) {
     let outcome = script(&mut connection);
-    if let Err(fault) = outcome
-        && fault.kind() == io::ErrorKind::InvalidData
-    {
-        // Shown with the output of a failing scene.
-        eprintln!("origin: the gateway sent what no origin can read: {fault}");
-    }
     connection.forget();
     let seen = connection.seen.clone();
     drop(connection);
-    seen.change(|state| state.ended += 1);
+    seen.change(|state| {
+        state.ended += 1;
+        let unreadable = outcome.err().filter(|fault| fault.kind() == io::ErrorKind::InvalidData);
+        state.faults.extend(unreadable.map(|fault| fault.to_string()));
+    });
 }
 
 /// A 200 answer with this text.
