@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
         let demo = Demo::start(arguments)?;
         demo.gateway.stop_on_signals().map_err(Failure::Thread)?;
         out(demo.welcome(Paint::stdout()));
-        demo.wait();
+        demo.wait()?;
         out("\nThe demo has ended.\n");
         Ok(())
     });
@@ -125,10 +125,11 @@ impl Demo {
 
     /// Waits until the gateway has ended, and only then ends the services: what it still serves
     /// needs them.
-    fn wait(self) {
+    fn wait(self) -> Result<(), Failure> {
         let Demo { gateway, users, orders, .. } = self;
-        gateway.wait();
+        let served = gateway.wait().map_err(Failure::Gateway);
         drop((users, orders));
+        served
     }
 }
 
@@ -209,7 +210,7 @@ mod tests {
             assert!(said.contains(one.shows), "{}\n{said}\nlacks {}", one.command, one.shows);
         }
         demo.gateway.stop();
-        demo.wait();
+        demo.wait().expect("a demo that ends well");
     }
 
     #[test]

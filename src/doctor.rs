@@ -2,18 +2,16 @@
 
 use std::fmt::Write as _;
 
+use ringway_engine::cores::{self, RingTrial};
 use serde::Serialize;
 
 use crate::Exit;
 use crate::paint::{Paint, out, out_json};
 
-mod cgroup;
 mod host;
-mod ring;
 mod rules;
 
 use host::Host;
-use ring::RingTrial;
 
 /// Arguments of `ringway doctor`.
 #[derive(Debug, clap::Args)]
@@ -53,11 +51,18 @@ struct Trials {
 impl Trials {
     fn now() -> Trials {
         Trials {
-            io_uring: ring::try_io_uring(),
-            epoll: ring::try_epoll(),
-            workers: ringway_engine::cores::auto_count(),
+            io_uring: cores::try_io_uring(),
+            epoll: try_epoll(),
+            workers: cores::auto_count(),
         }
     }
+}
+
+/// Asks the kernel for an epoll instance: what the other driver stands on.
+fn try_epoll() -> Result<(), i32> {
+    use rustix::event::epoll;
+    let made = epoll::create(epoll::CreateFlags::CLOEXEC);
+    made.map(drop).map_err(rustix::io::Errno::raw_os_error)
 }
 
 /// How good a finding is.
@@ -126,7 +131,7 @@ fn examine(host: &Host, trials: &Trials) -> Report {
     let limits = host.read("/proc/self/limits").unwrap_or_default();
     let sysctl = |name: &str| host.read(format!("/proc/sys/{name}"));
     let release = sysctl("kernel/osrelease").unwrap_or_default();
-    let quota = cgroup::quota(host);
+    let quota = cores::quota(host.root());
     let circumstances = rules::Circumstances {
         disabled: sysctl("kernel/io_uring_disabled"),
         group: sysctl("kernel/io_uring_group"),

@@ -38,7 +38,8 @@ pub struct Server {
     pub path: PathPolicy,
     /// The proxies whose `X-Forwarded-…` and `Forwarded` fields are believed. Default none.
     pub trusted_proxies: Vec<Cidr>,
-    /// The `Server` field of responses; empty leaves it out, which is the default.
+    /// The `Server` field of every response, instead of the upstream's; empty, which is the
+    /// default, leaves the upstream's and adds none.
     pub server_header: String,
     /// The name in the `Via` field; empty leaves it out. Default `ringway`.
     pub via: String,
@@ -184,7 +185,8 @@ pub(crate) struct ServerWritten {
     /// The proxies whose `X-Forwarded-For`, `-Proto`, `-Host`, `X-Real-IP` and `Forwarded` are
     /// believed: ranges of addresses such as `10.0.0.0/8`. From everybody else they are replaced.
     trusted_proxies: Vec<Cidr>,
-    /// The `Server` field of responses; empty leaves it out.
+    /// The `Server` field of every response, instead of the upstream's; empty leaves the upstream's
+    /// as it is and adds none.
     server_header: String,
     /// The name of this gateway in the `Via` field; empty leaves it out.
     via: String,

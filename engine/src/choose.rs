@@ -19,7 +19,10 @@ pub(crate) fn choose_upstream(
 ) -> Result<usize, Error> {
     match to {
         Destination::Upstream(at) => Ok(*at),
-        Destination::Split(arms) => Ok(choose_arm(arms, exchange, random)),
+        Destination::Split(arms) => {
+            let arm = claiming_arm(arms, exchange).or_else(|| arm_by_weight(arms, random()));
+            Ok(arm.unwrap_or(&arms[0]).upstream)
+        }
         Destination::Named(template) => {
             let mut name = Vec::new();
             render(snapshot, exchange, template, &mut name)?;
@@ -30,11 +33,10 @@ pub(crate) fn choose_upstream(
     }
 }
 
-/// The first arm whose header or cookie the request has, or one by weight of those that ask for
-/// neither.
-fn choose_arm(arms: &[Arm], exchange: &Exchange, random: impl FnOnce() -> u64) -> usize {
+/// The first arm whose header or cookie the request has.
+pub(crate) fn claiming_arm<'a>(arms: &'a [Arm], exchange: &Exchange) -> Option<&'a Arm> {
     let request = &exchange.request;
-    let asked_for = |arm: &&Arm| {
+    arms.iter().find(|arm| {
         let by_header = arm.header.as_ref().is_some_and(|(name, value)| {
             request.head.all(request.raw(), name.as_bytes()).any(|v| v == value.as_bytes())
         });
@@ -42,19 +44,20 @@ fn choose_arm(arms: &[Arm], exchange: &Exchange, random: impl FnOnce() -> u64) -
             || arm.cookie.as_ref().is_some_and(|(name, value)| {
                 cookie(exchange, name.as_bytes()).is_some_and(|v| v == value.as_bytes())
             })
-    };
-    if let Some(arm) = arms.iter().find(asked_for) {
-        return arm.upstream;
-    }
+    })
+}
+
+/// One arm by weight; `None` if no arm has any.
+fn arm_by_weight(arms: &[Arm], random: u64) -> Option<&Arm> {
     let total: u64 = arms.iter().map(|arm| u64::from(arm.weight)).sum();
-    let mut left = random() % total.max(1);
-    for arm in arms {
-        match left.checked_sub(u64::from(arm.weight)) {
-            Some(rest) => left = rest,
-            None => return arm.upstream,
+    let mut left = random.checked_rem(total)?;
+    arms.iter().find(|arm| match left.checked_sub(u64::from(arm.weight)) {
+        Some(rest) => {
+            left = rest;
+            false
         }
-    }
-    arms[0].upstream
+        None => true,
+    })
 }
 
 /// The value of a cookie (RFC 6265 §5.4).

@@ -5,10 +5,10 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use ringway_config::{Balance, HashKey};
+use ringway_config::{Balance, HashKey, Period};
 use serde::Serialize;
 
-use crate::choose::choose_upstream;
+use crate::choose::{choose_upstream, claiming_arm};
 use crate::clock;
 use crate::error::{ClientError, Error};
 use crate::exchange::{Exchange, Request};
@@ -19,6 +19,9 @@ use crate::route;
 use crate::snapshot::{Action, Destination, HostRule, Route, Snapshot};
 use crate::target::{find_route, render_location, retarget};
 use crate::upstream::Plan;
+
+/// Up to so many routes that were passed over are all shown to a person.
+const FEW: usize = 12;
 
 /// A request to be explained.
 #[derive(Debug, Clone)]
@@ -63,6 +66,8 @@ pub struct PassedOver {
     pub route: String,
     /// What of it does not fit.
     pub why: String,
+    /// True when host and path fit.
+    pub near: bool,
 }
 
 /// A filter of the chain.
@@ -106,8 +111,9 @@ pub enum Outcome {
 pub struct Forwarded {
     /// The upstream. Of a split by weight, one of those that there are.
     pub upstream: String,
-    /// True when another request like it may go to another upstream.
-    pub by_weight: bool,
+    /// How the upstreams of a split share requests like this one: each with its weight. Empty where
+    /// there is no split, or where the request's header or cookie decides.
+    pub by_weight: Vec<(String, u32)>,
     /// Path and query as the upstream sees them.
     pub target: String,
     /// `Host` as the upstream sees it.
@@ -176,9 +182,12 @@ impl Snapshot {
             header: &header,
         });
         let name = |at: usize| self.routes[at].name.clone();
-        let passed = told.passed_over.into_iter();
-        explanation.passed_over =
-            passed.map(|p| PassedOver { route: name(p.route), why: p.why.to_string() }).collect();
+        let passed = told.passed_over.iter().map(|passed| PassedOver {
+            route: name(passed.route),
+            why: self.table.reason(passed),
+            near: !matches!(passed.why, route::Mismatch::Host | route::Mismatch::Path),
+        });
+        explanation.passed_over = passed.collect();
         explanation.parameters = told.parameters.into_iter().collect();
     }
 
@@ -197,7 +206,7 @@ impl Snapshot {
         let targets = &plan.settings.targets;
         Ok(Outcome::Forward(Box::new(Forwarded {
             upstream: plan.name.clone(),
-            by_weight: matches!(to, Destination::Split(_)),
+            by_weight: self.shares(to, exchange),
             target: text(&exchange.request.target),
             host: match &route.host {
                 HostRule::Keep => text(exchange.request.authority()),
@@ -208,6 +217,17 @@ impl Snapshot {
             targets: targets.iter().map(|t| (t.addr.to_string(), t.weight)).collect(),
             deadlines_ms: deadlines(route, plan),
         })))
+    }
+
+    /// The upstreams among which weight decides.
+    fn shares(&self, to: &Destination, exchange: &Exchange) -> Vec<(String, u32)> {
+        match to {
+            Destination::Split(arms) if claiming_arm(arms, exchange).is_none() => {
+                let shared = arms.iter().filter(|arm| arm.weight > 0);
+                shared.map(|arm| (self.upstreams[arm.upstream].name.clone(), arm.weight)).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -281,10 +301,7 @@ impl fmt::Display for Explanation {
         if !self.path.is_empty() {
             writeln!(f, "path        {}", self.path)?;
         }
-        for (at, passed) in self.passed_over.iter().enumerate() {
-            let head = if at == 0 { "passed over" } else { "" };
-            writeln!(f, "{head:<11} {}: {}", passed.route, passed.why)?;
-        }
+        self.write_passed_over(f)?;
         writeln!(f, "route       {}", self.route.as_deref().unwrap_or("none"))?;
         for (name, value) in &self.parameters {
             writeln!(f, "parameter   {name} = {value}")?;
@@ -293,6 +310,25 @@ impl fmt::Display for Explanation {
             writeln!(f, "filter {:<4} {} {}", at + 1, filter.name, filter.settings)?;
         }
         write!(f, "{}", self.action)
+    }
+}
+
+impl Explanation {
+    /// All routes that were passed over, or of many those that host and path fit.
+    fn write_passed_over(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.passed_over.len();
+        let shown = self.passed_over.iter().filter(|passed| passed.near || all <= FEW);
+        let mut heads = std::iter::once("passed over").chain(std::iter::repeat(""));
+        let mut left = all;
+        for (passed, head) in shown.zip(&mut heads) {
+            writeln!(f, "{head:<11} {}: {}", passed.route, passed.why)?;
+            left -= 1;
+        }
+        if left > 0 {
+            let (head, more) = if left == all { ("passed over", "") } else { ("", "more ") };
+            writeln!(f, "{head:<11} {left} {more}whose host or path differs (--json lists them)")?;
+        }
+        Ok(())
     }
 }
 
@@ -305,8 +341,15 @@ impl fmt::Display for Outcome {
             }
             Outcome::Refuse { status, why } => writeln!(f, "refuses     {status}: {why}"),
             Outcome::Forward(to) => {
-                let note = if to.by_weight { " (by weight; another time another)" } else { "" };
-                writeln!(f, "upstream    {}{note}", to.upstream)?;
+                match to.by_weight.as_slice() {
+                    [] | [_] => writeln!(f, "upstream    {}", to.upstream)?,
+                    shares => {
+                        let of = |(name, weight): &(String, u32)| format!("{name} {weight}");
+                        let shares: Vec<_> = shares.iter().map(of).collect();
+                        let shares = shares.join(", ");
+                        writeln!(f, "upstream    {} (one of, by weight: {shares})", to.upstream)?;
+                    }
+                }
                 writeln!(f, "  path      {}", to.target)?;
                 writeln!(f, "  host      {}", to.host)?;
                 writeln!(f, "  balance   {}", to.balance)?;
@@ -314,7 +357,8 @@ impl fmt::Display for Outcome {
                     writeln!(f, "  target    {target} (weight {weight})")?;
                 }
                 let all = to.deadlines_ms.iter();
-                let all: Vec<_> = all.map(|(name, ms)| format!("{name} {ms} ms")).collect();
+                let period = |ms: &u64| Period(Duration::from_millis(*ms));
+                let all: Vec<_> = all.map(|(name, ms)| format!("{name} {}", period(ms))).collect();
                 writeln!(f, "  deadlines {}", all.join(", "))
             }
         }

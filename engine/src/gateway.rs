@@ -9,7 +9,7 @@ use ringway_config::{Count, Driver};
 use crate::accept;
 use crate::admission::Places;
 use crate::control::{self, Control, Event};
-use crate::cores;
+use crate::cores::{self, RingTrial};
 use crate::limits::MAILBOX;
 use crate::metrics::Shard;
 use crate::run::{self, Start};
@@ -33,18 +33,33 @@ pub enum StartError {
         "workers.driver is io_uring, but {0}; `ringway doctor` tells what forbids it, and \
          `driver: auto` falls back to epoll"
     )]
-    Driver(String),
+    Driver(RingTrial),
     /// `workers.cores` names a core that this process may not use.
-    #[error("workers.cores names core {core}, but this process may use only {allowed:?}")]
+    #[error(
+        "workers.cores names core {core}, but this process may use only {}; `ringway doctor` shows \
+         them", listed(.allowed)
+    )]
     Core {
         /// The core that was named.
         core: usize,
         /// Those there are.
         allowed: Vec<usize>,
     },
+    /// A worker did not come up, or was lost.
+    #[error("worker {id} {how}")]
+    Worker {
+        /// Which one.
+        id: usize,
+        /// What became of it.
+        how: String,
+    },
     /// A thread, a socket pair or the like cannot be had.
     #[error("cannot start: {0}")]
     Resources(#[from] io::Error),
+}
+
+fn listed(cores: &[usize]) -> String {
+    cores.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn listen_help(error: &io::Error) -> &'static str {
@@ -71,12 +86,13 @@ pub struct Running {
 /// Starts a gateway, serves until SIGTERM or SIGINT, drains, and returns.
 ///
 /// # Errors
-/// When it cannot start.
+/// When it cannot start, or a worker could not serve.
 pub fn run(snapshot: Snapshot) -> Result<(), StartError> {
+    // Before anybody is told that it listens: who waits for that may ask for the end at once.
+    let signals = control::signals::catch()?;
     let running = start(snapshot)?;
-    running.stop_on_signals()?;
-    running.wait();
-    Ok(())
+    control::signals::listen(signals, running.control.events())?;
+    running.wait()
 }
 
 /// Starts a gateway and returns once it listens.
@@ -132,7 +148,12 @@ pub fn start(snapshot: Snapshot) -> Result<Running, StartError> {
             ear,
         };
         let thread = std::thread::Builder::new().name(format!("ringway-{id}"));
-        workers.push(thread.spawn(move || run::run(start))?);
+        let work = move || {
+            run::run(start).inspect_err(|error| {
+                tracing::error!(worker = id, %error, "a worker cannot run; the others serve on");
+            })
+        };
+        workers.push(thread.spawn(work)?);
     }
     let control = Control::start(snapshot, common, resolved, drain_timeout)?;
     for address in &addresses {
@@ -148,7 +169,7 @@ impl Running {
     /// # Errors
     /// When signals cannot be handled.
     pub fn stop_on_signals(&self) -> io::Result<()> {
-        control::signals::listen(self.control.events())
+        control::signals::listen(control::signals::catch()?, self.control.events())
     }
 
     /// Begins to stop: no more connections, what is open is finished within `drain_timeout`.
@@ -157,16 +178,22 @@ impl Running {
     }
 
     /// Waits until every worker has stopped.
-    pub fn wait(self) {
+    ///
+    /// # Errors
+    /// When one of them could not run, or was lost; the others have served on without it.
+    pub fn wait(self) -> Result<(), StartError> {
+        let mut outcome = Ok(());
         for (id, worker) in self.workers.into_iter().enumerate() {
-            match worker.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(worker = id, %error, "the worker could not run"),
-                Err(_) => tracing::error!(worker = id, "the worker was lost to a panic"),
-            }
+            let how = match worker.join() {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => format!("could not run: {error}"),
+                Err(_) => "was lost to a panic".to_owned(),
+            };
+            outcome = outcome.and(Err(StartError::Worker { id, how }));
         }
         let _ = self.control.events().send(Event::Stopped);
         self.control.wait();
+        outcome
     }
 }
 
@@ -174,14 +201,14 @@ fn choose_driver(asked: Driver) -> Result<bool, StartError> {
     if asked == Driver::Epoll {
         return Ok(false);
     }
-    match (cores::probe_io_uring(), asked) {
-        (Ok(()), _) => Ok(true),
-        (Err(why), Driver::IoUring) => Err(StartError::Driver(why)),
-        (Err(why), _) => {
+    match (cores::try_io_uring(), asked) {
+        (RingTrial::Works, _) => Ok(true),
+        (failed, Driver::IoUring) => Err(StartError::Driver(failed)),
+        (failed, _) => {
             tracing::warn!(
                 driver = "epoll",
-                "SLOWER THAN IT COULD BE: falling back to epoll, because {why}; `ringway doctor` \
-                 tells what to change"
+                "SLOWER THAN IT COULD BE: falling back to epoll, because {failed}; `ringway \
+                 doctor` tells what to change"
             );
             Ok(false)
         }

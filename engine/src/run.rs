@@ -10,7 +10,7 @@ use monoio::io::AsyncReadRent;
 use crate::accept;
 use crate::clock;
 use crate::cores;
-use crate::limits::{COMPLETIONS, DRAIN_GRACE, SUBMISSIONS, SWEEP_EVERY};
+use crate::limits::{DRAIN_GRACE, SUBMISSIONS, SWEEP_EVERY};
 use crate::shared::{Inbox, Shared};
 use crate::snapshot::Snapshot;
 use crate::upstream::Addresses;
@@ -40,10 +40,8 @@ pub(crate) fn run(start: Start) -> std::io::Result<()> {
         tracing::warn!(worker = start.id, core = id, "cannot pin the worker to its core");
     }
     if start.io_uring {
-        let mut ring = cores::ring_builder(cores::defers_task_work());
-        ring.setup_cqsize(COMPLETIONS);
         let mut runtime = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
-            .uring_builder(ring)
+            .uring_builder(cores::ring_builder())
             .with_entries(SUBMISSIONS)
             .enable_timer()
             .build()?;

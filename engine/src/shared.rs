@@ -14,7 +14,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::io::{self, Write};
 use std::ops::Deref;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -221,6 +221,8 @@ impl<T> Mailbox<T> {
         self.queue.try_send(message).map_err(|e| match e {
             TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
         })?;
+        // The other half of the fence in `heard`.
+        fence(Ordering::SeqCst);
         if self.rung.raise() {
             // A full socket holds bytes that will wake the receiver all the same.
             let _ = (&*self.bell).write(&[1]);
@@ -234,6 +236,9 @@ impl<T> Inbox<T> {
     /// message sent in between rings again.
     pub fn heard(&self) {
         self.rung.lower();
+        // Nothing may be looked for before others can see the flag down, or a message queued in
+        // between would neither be found nor ring: a store and a later load need a full fence.
+        fence(Ordering::SeqCst);
     }
 
     /// The next message that waits, if one does.

@@ -16,6 +16,11 @@ impl Host {
         Host { root: root.into() }
     }
 
+    /// Where this machine's file system begins.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The file at `path` (absolute) without the white space around it; `None` if it cannot be
     /// read, which for `/proc` and `/sys` means that this kernel or container does not have it.
     pub(crate) fn read(&self, path: impl AsRef<Path>) -> Option<String> {

@@ -1,10 +1,10 @@
 //! What each finding means for a gateway, and what changes it. Pure: text in, [`Finding`] out.
 
+use ringway_engine::cores::RingTrial;
 use rustix::io::Errno;
 
 use super::Finding;
 use super::host::{bound, cpu_list, kernel_version, port_range, status_field};
-use super::ring::RingTrial;
 
 /// io_uring with both flags that a worker asks for: `COOP_TASKRUN` (5.19), `SINGLE_ISSUER` (6.0).
 const KERNEL_WITH_FLAGS: (u32, u32) = (6, 0);

@@ -28,8 +28,7 @@ const GOOD: &str = "
 
 /// Runs a command whose last argument is a file with this text; exit code and all it said.
 pub(crate) fn ringway(arguments: &[&str], yaml: &str) -> (Option<i32>, String) {
-    let mut file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
-    file.write_all(yaml.as_bytes()).unwrap();
+    let file = file(yaml);
     let path = file.path().to_str().unwrap();
     run(&[arguments, &[path]].concat())
 }
@@ -68,8 +67,12 @@ fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 fn good_file() -> tempfile::NamedTempFile {
+    file(&dedent(GOOD))
+}
+
+fn file(yaml: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
-    file.write_all(dedent(GOOD).as_bytes()).unwrap();
+    file.write_all(yaml.as_bytes()).unwrap();
     file
 }
 
@@ -129,6 +132,45 @@ fn explain_names_the_route() {
     let (code, said) = run(&["explain", "-c", path, "POST", "http://a.test/users/7"]);
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("405"), "{said}");
+}
+
+#[test]
+fn explain_names_what_does_not_fit_and_shortens_a_long_list() {
+    let mut text = "routes:\n  - {name: wanted, path: /x, respond: {}}\n".to_owned();
+    text += "  - {name: canary, path: /x, headers: {X-Env: canary}, respond: {}}\n";
+    for at in 0..50 {
+        text += &format!("  - {{name: r{at}, path: /longer/{at}, respond: {{}}}}\n");
+    }
+    let file = file(&text);
+    let (code, said) = run(&["explain", "-c", file.path().to_str().unwrap(), "/x"]);
+    assert_eq!(code, Some(0), "{said}");
+    let parts =
+        ["canary: the header `X-Env` differs", "50 more whose host or path", "route       wanted"];
+    for part in parts {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+}
+
+#[test]
+fn explain_tells_a_split_by_weight_from_one_by_header() {
+    let file = file(
+        "
+upstreams:
+  old: {targets: [{addr: 127.0.0.1:1}]}
+  new: {targets: [{addr: 127.0.0.1:2}]}
+routes:
+  - name: shop
+    prefix: /
+    split:
+      - {upstream: old, weight: 9}
+      - {upstream: new, weight: 1, header: {X-Canary: \"yes\"}}
+",
+    );
+    let explain = ["explain", "-c", file.path().to_str().unwrap(), "/"];
+    let (_, said) = run(&explain);
+    assert!(said.contains("old (one of, by weight: old 9, new 1)"), "{said}");
+    let (_, said) = run(&[&explain[..], &["-H", "X-Canary: yes"]].concat());
+    assert!(said.contains("upstream    new\n"), "{said}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ scenes![
     a_half_read_request_is_answered,
     draining_is_bounded,
     a_second_signal_ends_it_at_once,
+    a_signal_right_after_the_start_is_heard,
     a_tunnel_does_not_hold_it_up,
     nothing_open_ends_at_once,
     what_has_connected_is_served,
@@ -125,6 +126,17 @@ fn a_second_signal_ends_it_at_once(driver: Driver) {
     gateway.terminate();
     gateway.exit();
     client.until_end();
+}
+
+/// Whoever waits for "listening" may ask for the end at once, as a deployment that failed does.
+fn a_signal_right_after_the_start_is_heard(driver: Driver) {
+    let origin = Origin::saying("hi");
+    for _ in 0..20 {
+        let mut gateway = Gateway::forward(driver, &origin);
+        gateway.terminate();
+        let status = gateway.exit();
+        assert_eq!(status.code(), Some(0), "{status}");
+    }
 }
 
 fn a_tunnel_does_not_hold_it_up(driver: Driver) {

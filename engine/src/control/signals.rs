@@ -8,13 +8,20 @@ use signal_hook::iterator::Signals;
 
 use super::Event;
 
-/// Turns SIGTERM and SIGINT into [`Event::Stop`]. The second one ends the process at once, as
-/// someone who presses Ctrl-C twice means it.
+/// Catches SIGTERM and SIGINT from now on; they are kept until somebody listens.
 ///
 /// # Errors
 /// When the handler cannot be installed.
-pub(crate) fn listen(events: Sender<Event>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+pub(crate) fn catch() -> io::Result<Signals> {
+    Signals::new([SIGTERM, SIGINT])
+}
+
+/// Turns what is caught into [`Event::Stop`]. The second signal ends the process at once, as
+/// someone who presses Ctrl-C twice means it.
+///
+/// # Errors
+/// When the thread cannot be started.
+pub(crate) fn listen(mut signals: Signals, events: Sender<Event>) -> io::Result<()> {
     std::thread::Builder::new().name("ringway-signals".to_owned()).spawn(move || {
         let mut asked = false;
         for signal in &mut signals {

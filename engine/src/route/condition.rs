@@ -78,6 +78,16 @@ struct Value {
 }
 
 impl Conditions {
+    /// The name of the field that the header test with this index looks at.
+    pub(super) fn header_name(&self, at: usize) -> &str {
+        &self.headers[at].name
+    }
+
+    /// The name of the parameter that the query test with this index looks at.
+    pub(super) fn query_name(&self, at: usize) -> &str {
+        &self.query[at].name
+    }
+
     /// # Errors
     /// An error of the route with this index: a regular expression that is none, or too many
     /// methods.

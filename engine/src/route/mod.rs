@@ -210,6 +210,18 @@ impl Table {
         explain::explain(self, request)
     }
 
+    /// What a route had against a request, in words, with the name of what does not fit.
+    pub fn reason(&self, passed: &PassedOver) -> String {
+        let conditions = &self.routes[passed.route].conditions;
+        match passed.why {
+            Mismatch::Header(at) => format!("the header `{}` differs", conditions.header_name(at)),
+            Mismatch::Query(at) => {
+                format!("the query parameter `{}` differs", conditions.query_name(at))
+            }
+            other => other.to_string(),
+        }
+    }
+
     /// Routes that surely can never be reached, because a better-ranked one takes all that they
     /// could.
     pub fn unreachable(&self) -> Vec<Shadowed> {

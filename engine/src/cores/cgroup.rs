@@ -6,23 +6,26 @@
 
 use std::path::{Path, PathBuf};
 
-use super::host::Host;
-
 /// The smallest quota on the way from our group up to the root, in processors (`1.5` is one and a
-/// half); `None` if no group sets one.
-pub(crate) fn quota(host: &Host) -> Option<f64> {
-    let membership = host.read("/proc/self/cgroup")?;
-    let mounts = host.read("/proc/self/mountinfo")?;
+/// half); `None` if no group sets one. Reads `/proc` and `/sys` below `root`, which is `/` but for
+/// tests.
+pub fn quota(root: &Path) -> Option<f64> {
+    let read = |path: &Path| {
+        let text = std::fs::read_to_string(root.join(path.strip_prefix("/").unwrap_or(path))).ok()?;
+        Some(text.trim().to_owned())
+    };
+    let membership = read(Path::new("/proc/self/cgroup"))?;
+    let mounts = read(Path::new("/proc/self/mountinfo"))?;
     let of_v2 = own_folder(&membership, &mounts, Version::Two);
     let of_v1 = own_folder(&membership, &mounts, Version::One);
     let v2 = of_v2.into_iter().flat_map(Folder::with_parents).filter_map(|folder| {
-        let text = host.read(folder.join("cpu.max"))?;
+        let text = read(&folder.join("cpu.max"))?;
         let (quota, period) = text.split_once(' ')?;
         processors(quota, period)
     });
     let v1 = of_v1.into_iter().flat_map(Folder::with_parents).filter_map(|folder| {
-        let quota = host.read(folder.join("cpu.cfs_quota_us"))?;
-        processors(&quota, &host.read(folder.join("cpu.cfs_period_us"))?)
+        let quota = read(&folder.join("cpu.cfs_quota_us"))?;
+        processors(&quota, &read(&folder.join("cpu.cfs_period_us"))?)
     });
     v2.chain(v1).min_by(f64::total_cmp)
 }
@@ -96,51 +99,65 @@ fn cpu_mount(line: &str, version: Version) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::testing::Machine;
+
+    /// Checks the quota that a machine with these files has.
+    #[track_caller]
+    fn check(files: &[(&str, &str)], expected: Option<f64>) {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path.trim_start_matches('/'));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        assert_eq!(quota(root.path()), expected);
+    }
 
     const V2: &str = "25 20 0:22 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n";
 
     #[test]
     fn version_2_takes_the_smallest_quota_on_the_way_up() {
-        let machine = Machine::new()
-            .file("/proc/self/cgroup", "0::/system.slice/ringway.service\n")
-            .file("/proc/self/mountinfo", V2)
-            .file("/sys/fs/cgroup/system.slice/ringway.service/cpu.max", "max 100000\n")
-            .file("/sys/fs/cgroup/system.slice/cpu.max", "150000 100000\n");
-        assert_eq!(quota(&machine.host()), Some(1.5));
+        let machine = [
+            ("/proc/self/cgroup", "0::/system.slice/ringway.service\n"),
+            ("/proc/self/mountinfo", V2),
+            ("/sys/fs/cgroup/system.slice/ringway.service/cpu.max", "max 100000\n"),
+            ("/sys/fs/cgroup/system.slice/cpu.max", "150000 100000\n"),
+        ];
+        check(&machine, Some(1.5));
     }
 
     #[test]
     fn version_1_reads_quota_and_period() {
         let mounts = "33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n";
-        let folder = "/sys/fs/cgroup/cpu,cpuacct/box";
-        let machine = Machine::new()
-            .file("/proc/self/cgroup", "9:name=systemd:/\n4:cpu,cpuacct:/box\n0::/\n")
-            .file("/proc/self/mountinfo", mounts)
-            .file(&format!("{folder}/cpu.cfs_quota_us"), "200000\n")
-            .file(&format!("{folder}/cpu.cfs_period_us"), "100000\n");
-        assert_eq!(quota(&machine.host()), Some(2.0));
+        let machine = [
+            ("/proc/self/cgroup", "9:name=systemd:/\n4:cpu,cpuacct:/box\n0::/\n"),
+            ("/proc/self/mountinfo", mounts),
+            ("/sys/fs/cgroup/cpu,cpuacct/box/cpu.cfs_quota_us", "200000\n"),
+            ("/sys/fs/cgroup/cpu,cpuacct/box/cpu.cfs_period_us", "100000\n"),
+        ];
+        check(&machine, Some(2.0));
     }
 
     #[test]
     fn a_container_that_mounts_its_own_group_only_finds_it() {
         let mounts = "33 31 0:30 /docker/abc /sys/fs/cgroup/cpu ro - cgroup cgroup rw,cpu\n";
-        let machine = Machine::new()
-            .file("/proc/self/cgroup", "4:cpu:/docker/abc\n")
-            .file("/proc/self/mountinfo", mounts)
-            .file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "50000\n")
-            .file("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
-        assert_eq!(quota(&machine.host()), Some(0.5));
+        let machine = [
+            ("/proc/self/cgroup", "4:cpu:/docker/abc\n"),
+            ("/proc/self/mountinfo", mounts),
+            ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "50000\n"),
+            ("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"),
+        ];
+        check(&machine, Some(0.5));
     }
 
     #[test]
     fn no_quota_is_none() {
-        let unlimited = Machine::new()
-            .file("/proc/self/cgroup", "0::/\n")
-            .file("/proc/self/mountinfo", V2)
-            .file("/sys/fs/cgroup/cpu.max", "max 100000\n");
-        assert_eq!(quota(&unlimited.host()), None);
-        assert_eq!(quota(&Machine::new().host()), None);
+        let unlimited = [
+            ("/proc/self/cgroup", "0::/\n"),
+            ("/proc/self/mountinfo", V2),
+            ("/sys/fs/cgroup/cpu.max", "max 100000\n"),
+        ];
+        check(&unlimited, None);
+        check(&[], None);
         assert_eq!(processors("-1", "100000"), None);
     }
 }
