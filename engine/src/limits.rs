@@ -32,6 +32,9 @@ pub const EXHAUSTION_OVER: Duration = Duration::from_secs(1);
 /// Messages that wait for a worker: snapshots, endpoint lists, handed-over sockets.
 pub const MAILBOX: usize = 1024;
 
+/// How long the control thread waits for room in a worker's mailbox before it gives up on it.
+pub const MAILBOX_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Connections that wait in the kernel to be accepted; `net.core.somaxconn` caps it.
 pub const BACKLOG: i32 = 4096;
 

@@ -16,8 +16,9 @@ use std::ops::Deref;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
 
 /// An immutable value that several threads read.
 #[derive(Debug, Default)]
@@ -221,13 +222,27 @@ impl<T> Mailbox<T> {
         self.queue.try_send(message).map_err(|e| match e {
             TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
         })?;
+        self.ring();
+        Ok(())
+    }
+
+    /// The same, but waits up to `time` for room: for threads that may, which no worker is.
+    ///
+    /// # Errors
+    /// The message itself, so that nothing is lost.
+    pub fn send_within(&self, message: T, time: Duration) -> Result<(), T> {
+        self.queue.send_timeout(message, time).map_err(SendTimeoutError::into_inner)?;
+        self.ring();
+        Ok(())
+    }
+
+    fn ring(&self) {
         // The other half of the fence in `heard`.
         fence(Ordering::SeqCst);
         if self.rung.raise() {
             // A full socket holds bytes that will wake the receiver all the same.
             let _ = (&*self.bell).write(&[1]);
         }
-        Ok(())
     }
 }
 
@@ -289,6 +304,8 @@ mod tests {
             mailbox.send(n).unwrap();
         }
         assert_eq!(mailbox.send(8), Err(8), "a full mailbox gives the message back");
+        let patience = Duration::from_millis(1);
+        assert_eq!(mailbox.send_within(8, patience), Err(8), "and so it does when it stays full");
         let mut byte = [0; 16];
         assert_eq!(ear.read(&mut byte).unwrap(), 1, "eight messages ring once");
         inbox.heard();

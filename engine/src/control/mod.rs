@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::limits::MAILBOX_PATIENCE;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::upstream::Addresses;
@@ -81,8 +82,8 @@ fn control(events: &Receiver<Event>, common: &Common, drain_timeout: Duration) {
 
 fn tell_all(common: &Common, message: impl Fn() -> Message) {
     for (worker, colleague) in common.colleagues.iter().enumerate() {
-        if colleague.mailbox.send(message()).is_err() {
-            tracing::error!(worker, "the worker does not hear: its mailbox is full");
+        if colleague.mailbox.send_within(message(), MAILBOX_PATIENCE).is_err() {
+            tracing::error!(worker, "the worker does not hear: its mailbox stays full");
         }
     }
 }

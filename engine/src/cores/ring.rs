@@ -56,7 +56,11 @@ pub(crate) fn ring_builder() -> io_uring::Builder<squeue::Entry, cqueue::Entry> 
     let of = |deferred: bool| {
         let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
         builder.setup_single_issuer();
-        if deferred { builder.setup_defer_taskrun() } else { builder.setup_coop_taskrun() };
+        if deferred {
+            builder.setup_defer_taskrun()
+        } else {
+            builder.setup_coop_taskrun()
+        };
         builder
     };
     let deferred = of(true).build(8).is_ok();
