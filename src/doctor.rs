@@ -50,11 +50,7 @@ struct Trials {
 
 impl Trials {
     fn now() -> Trials {
-        Trials {
-            io_uring: cores::try_io_uring(),
-            epoll: try_epoll(),
-            workers: cores::auto_count(),
-        }
+        Trials { io_uring: cores::try_io_uring(), epoll: try_epoll(), workers: cores::auto_count() }
     }
 }
 

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 /// tests.
 pub fn quota(root: &Path) -> Option<f64> {
     let read = |path: &Path| {
-        let text = std::fs::read_to_string(root.join(path.strip_prefix("/").unwrap_or(path))).ok()?;
+        let text =
+            std::fs::read_to_string(root.join(path.strip_prefix("/").unwrap_or(path))).ok()?;
         Some(text.trim().to_owned())
     };
     let membership = read(Path::new("/proc/self/cgroup"))?;
