@@ -17,14 +17,15 @@ const CORES: usize = 1024;
 #[serde(default, deny_unknown_fields)]
 pub struct Workers {
     /// How many workers to run: `auto`, or a number from 1 to 1024. `auto` runs one on each core
-    /// that this process may use, counting its CPU affinity and its cgroup quota.
+    /// that this process may use, counting its CPU affinity and its cgroup quota; with `cores`, one
+    /// on each of those. Workers beyond the number of cores are not pinned.
     pub count: Count,
     /// The cores to run on, such as `0-3,8`. When left out, the cores that this process may use.
     pub cores: Option<CoreList>,
     /// How the workers do input and output: `auto`, `io_uring` or `epoll`. `auto` takes io_uring
     /// where the kernel allows it, and otherwise epoll, saying so in the log.
     pub driver: Driver,
-    /// Whether each worker is pinned to its core.
+    /// Whether each worker is pinned to its core, one worker a core.
     pub pin: bool,
 }
 

@@ -180,9 +180,16 @@ fn check_template(text: &str, variables: &[String], path: String, findings: &mut
         let help = match nearest(variable, variables) {
             Some(near) => format!("did you mean `${{{near}}}`?"),
             None if variables.is_empty() => {
-                format!("variables come from a `pattern` or a `regex`: `pattern: /:{variable}`")
+                format!(
+                    "take it from the path, with `pattern: /:{variable}` or a `regex`; every \
+                     route has {}",
+                    one_of(&BUILT_IN, "and")
+                )
             }
-            None => format!("the path gives {}", one_of(variables, "and")),
+            None => {
+                let known: Vec<_> = variables.iter().map(String::as_str).chain(BUILT_IN).collect();
+                format!("the variables here are {}", one_of(&known, "and"))
+            }
         };
         findings.error(&path, format!("the route has no variable `{variable}`"), help);
     }

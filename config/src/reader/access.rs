@@ -153,7 +153,8 @@ impl<'a> Choice<'a> {
             };
             let help = match nearest(name, variants) {
                 Some(variant) => format!("did you mean `{variant}`?"),
-                None => choose(variants),
+                None if reader.noun.is_empty() => choose(variants),
+                None => format!("the {}s there are: {}", reader.noun, one_of(variants, "and")),
             };
             let mut problem = Problem::new(message, Some(help));
             problem.locate(place, || match settings {

@@ -49,9 +49,10 @@ const OPERATIONS: [(&str, u8); 9] = [
     ("write", opcode::Write::CODE),
 ];
 
-/// A ring for one thread that submits and reaps, sized for a worker. Where the kernel can (6.1), its
-/// part of a completion is left to the moment when that thread asks for it, which lets more of them
-/// be reaped in one turn; otherwise the kernel does it when the thread next enters it for any reason.
+/// A ring for one thread that submits and reaps, sized for a worker. Where the kernel can (6.1),
+/// its part of a completion is left to the moment when that thread asks for it, which lets more of
+/// them be reaped in one turn; otherwise the kernel does it when the thread next enters it for any
+/// reason.
 pub(crate) fn ring_builder() -> io_uring::Builder<squeue::Entry, cqueue::Entry> {
     let of = |deferred: bool| {
         let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
