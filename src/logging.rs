@@ -42,6 +42,13 @@ fn filter(level: Level, variable: Option<&str>) -> Result<EnvFilter, String> {
         Some(directives) if !directives.trim().is_empty() => directives,
         _ => level.as_str(),
     };
+    // A lone word that is no level would be taken for the name of a module, and silence all others.
+    let word = directives.trim();
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    if !word.contains(['=', ',', '[']) && !levels.contains(&word.to_ascii_lowercase().as_str()) {
+        let levels = levels.join(", ");
+        return Err(format!("{VARIABLE}={word} is not understood: write one of {levels}"));
+    }
     EnvFilter::builder()
         .parse(directives)
         .map_err(|error| format!("{VARIABLE}={directives} is not understood: {error}"))
@@ -74,5 +81,7 @@ mod tests {
     fn a_wrong_variable_is_named() {
         let error = filter(Level::Info, Some("ringway=loud")).expect_err("no such level");
         assert!(error.starts_with("RINGWAY_LOG=ringway=loud"), "{error}");
+        let error = filter(Level::Info, Some("loud")).expect_err("no module of this name either");
+        assert!(error.contains("write one of off, error, warn"), "{error}");
     }
 }

@@ -95,7 +95,11 @@ pub struct Pool {
 
 impl Default for Pool {
     fn default() -> Pool {
-        Pool { max_idle: 64, idle_timeout: Period::from_secs(30), max_age: Period::from_secs(3600) }
+        Pool {
+            max_idle: 1024,
+            idle_timeout: Period::from_secs(30),
+            max_age: Period::from_secs(3600),
+        }
     }
 }
 

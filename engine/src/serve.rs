@@ -155,11 +155,9 @@ async fn receive_head(
     Ok(http1::request_body(&request.head, bytes).map_err(ClientError::Head)?)
 }
 
-/// Keeps the client's X-Request-ID when it is short and printable, or makes one of 32 hex digits.
+/// Keeps the client's X-Request-ID when it is short and printable, or makes one of 32 hex digits
+/// unless the file says not to.
 fn identify(worker: &Worker, rules: &Rules, exchange: &mut Exchange) {
-    if !rules.request_id {
-        return;
-    }
     let id = &mut exchange.request_id;
     match exchange.request.head.field(exchange.request.raw.filled(), FieldName::XRequestId) {
         Some(theirs)
@@ -168,6 +166,7 @@ fn identify(worker: &Worker, rules: &Rules, exchange: &mut Exchange) {
         {
             id.extend_from_slice(theirs);
         }
+        _ if !rules.request_id => {}
         _ => {
             for half in [worker.random(), worker.random()] {
                 id.extend(

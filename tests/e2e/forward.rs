@@ -11,6 +11,7 @@ scenes![
     a_trusted_proxy_is_believed,
     the_client_is_the_rightmost_untrusted,
     a_request_id_is_made_or_kept,
+    a_request_id_is_kept_where_none_is_made,
     an_ipv6_client_is_written_as_each_field_wants,
     an_answer_without_a_date_is_given_one,
     via_says_who_passed_it_on,
@@ -222,6 +223,17 @@ fn a_request_id_is_made_or_kept(driver: Driver) {
         .collect();
     assert_eq!(ids[0], "mine-42");
     assert!(ids[1].len() >= 16 && ids[2].len() >= 16 && ids[1] != ids[2], "{ids:?}");
+}
+
+fn a_request_id_is_kept_where_none_is_made(driver: Driver) {
+    let origin = Origin::saying("");
+    let gateway = Gateway::forward_with(driver, &origin, "server:\n  request_id: false");
+    let mut client = gateway.client();
+    client.get_with("/", &["X-Request-ID: mine-42"]).expect(200);
+    client.get("/").expect(200);
+    let requests = origin.requests();
+    assert_eq!(requests[0].field("x-request-id"), Some("mine-42"));
+    assert_eq!(requests[1].field("x-request-id"), None);
 }
 
 /// RFC 7239 §6: in Forwarded, an IPv6 address has brackets and quotes.
