@@ -5,10 +5,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-/// The failure bound of every wait: nothing in a scene takes this long unless it is broken, also on
-/// a machine that builds something else meanwhile. Shorter than the default deadlines of the
-/// gateway, so that none of those can end a wait in place of the one that a scene is about.
-pub(crate) const BOUND: Duration = Duration::from_secs(20);
+/// The failure bound of every wait: nothing in a scene takes this long unless it is broken.
+pub(crate) const BOUND: Duration = Duration::from_secs(10);
 
 /// A head as it came: the first line and the fields in order.
 #[derive(Clone, Debug, Default)]
