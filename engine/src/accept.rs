@@ -77,7 +77,7 @@ impl Listener {
                     }
                     admit(&worker, stream, peer);
                 }
-                Err(_) if worker.draining.get() => return,
+                Err(_) if worker.is_draining() => return,
                 Err(error) if is_exhausted(&error) => {
                     if exhausted.is_none() {
                         tracing::error!(

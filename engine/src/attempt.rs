@@ -76,15 +76,14 @@ struct Upload {
     body: Incoming,
     /// What was read and not yet taken.
     input: Buffer,
-    /// False when the upstream did not even take the head.
-    possible: bool,
+    /// Why it cannot go on; set before its start when the upstream did not even take the head.
     broken: Option<RelayError>,
 }
 
 impl Upload {
     fn new(body: Body) -> Self {
         let body = Incoming::new(body);
-        Upload { body, input: Buffer::default(), possible: true, broken: None }
+        Upload { body, input: Buffer::default(), broken: None }
     }
 }
 
@@ -108,7 +107,6 @@ impl Attempt<'_> {
         let (mut reader, mut writer) = lease.stream.split();
         let (written, out) = writer.write_all(out, self.upstream_idle()).await;
         buffers.give(out);
-        up.possible = written.is_ok();
         up.broken = written.err().map(RelayError::Write);
         let (client_reader, mut client_writer) = connection.stream.split();
         let heard = {
@@ -161,7 +159,7 @@ impl Attempt<'_> {
 
     /// Sends the rest of the body up, if there is any.
     async fn upload(&self, mut from: Reader<'_>, mut to: Writer<'_>, up: &mut Upload) {
-        if !up.possible || up.body.is_done() {
+        if up.broken.is_some() || up.body.is_done() {
             return;
         }
         let bounds = Bounds {

@@ -73,7 +73,7 @@ async fn live(worker: Rc<Worker>, mut connection: Box<Connection>) {
         worker.give_room(room);
         (connection, buffer) = (done.connection, done.buffer);
         match done.after {
-            After::Keep if worker.draining.get() && buffer.is_empty() => break,
+            After::Keep if worker.is_draining() && buffer.is_empty() => break,
             After::Keep => {}
             After::Close => break,
             After::Linger => {
@@ -91,7 +91,7 @@ async fn wait(worker: &Worker, connection: &mut Connection) -> Option<Buffer> {
     let first = connection.served == 0;
     let adopted = worker.adopted();
     let rules = &adopted.snapshot.rules;
-    let (waiting, time) = match (first, worker.draining.get()) {
+    let (waiting, time) = match (first, worker.is_draining()) {
         (true, false) => (Waiting::First, rules.header_timeout),
         (true, true) => (Waiting::First, rules.header_timeout.min(DRAIN_GRACE)),
         (false, false) => (Waiting::Next, rules.idle_timeout),

@@ -186,7 +186,7 @@ fn error_body(status: u16, message: &str, request_id: &[u8]) -> Vec<u8> {
 pub(crate) fn may_keep(course: &Course<'_>, exchange: &Exchange, served: u64) -> bool {
     http1::keeps_alive_request(&exchange.request.head)
         && served < course.rules().max_requests
-        && !course.worker.draining.get()
+        && !course.worker.is_draining()
 }
 
 /// How a connection ends whose request was read whole. A client that asked for the end sends no

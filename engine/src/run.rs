@@ -1,5 +1,6 @@
 //! A worker at work: runtime made, listeners opened, mailbox heard, until it has drained.
 
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -133,8 +134,15 @@ async fn listen_to_mailbox(
         while let Some(message) = inbox.take() {
             receive(&worker, message, &mut listeners);
         }
-        if !matches!(heard, Ok(1..)) {
-            return;
+        match heard {
+            Ok(1..) => {}
+            Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+            // Nobody is left who could send.
+            Ok(0) => return,
+            Err(error) => {
+                tracing::error!(worker = worker.id, %error, "the mailbox is heard no more");
+                return;
+            }
         }
     }
 }
@@ -156,12 +164,12 @@ fn receive(worker: &Rc<Worker>, message: Message, listeners: &mut Vec<TcpListene
 
 /// Stops accepting; connections that the kernel has already accepted for us are taken in.
 fn drain(worker: &Rc<Worker>, listeners: &mut Vec<TcpListener>, time: Duration) {
-    if worker.draining.replace(true) {
+    if worker.is_draining() {
         return;
     }
+    worker.drained_at.set(Some(clock::now() + time));
     for listener in listeners.drain(..) {
         accept::close(worker, &listener);
     }
     worker.deadlines.end_idle(DRAIN_GRACE);
-    worker.drained_at.set(Some(clock::now() + time));
 }

@@ -70,8 +70,7 @@ pub(crate) struct Worker {
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) common: Shared<Common>,
     pub(crate) shard: Shared<Shard>,
-    pub(crate) draining: Cell<bool>,
-    /// When a drain must be over.
+    /// When the drain must be over, once there is one.
     pub(crate) drained_at: Cell<Option<Instant>>,
     adopted: Rc<Adopted>,
     rooms: RefCell<Vec<Room>>,
@@ -96,7 +95,6 @@ impl Worker {
             deadlines: Rc::default(),
             shard: common.colleagues[id].shard.clone(),
             common,
-            draining: Cell::new(false),
             drained_at: Cell::new(None),
             adopted: Rc::new(Adopted::new(snapshot, addresses, &mut random)),
             rooms: RefCell::default(),
@@ -108,6 +106,11 @@ impl Worker {
     /// The snapshot to serve an exchange by, from its first byte to its record.
     pub(crate) fn adopted(&self) -> Rc<Adopted> {
         self.adopted.clone()
+    }
+
+    /// True when no further request is wanted of a connection.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drained_at.get().is_some()
     }
 
     /// Runs `future` beside the others of this core.
