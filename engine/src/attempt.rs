@@ -13,7 +13,7 @@ use crate::buffer::Buffer;
 use crate::course::{Course, Ended};
 use crate::downstream::{After, Connection};
 use crate::error::{ClientError, Error, UpstreamError};
-use crate::exchange::Exchange;
+use crate::exchange::{Answer, Exchange};
 use crate::filter::{Next, Outcome};
 use crate::forward::{self, Persistence, RequestHeadPlan};
 use crate::http1::{self, Body, Scanner};
@@ -48,8 +48,12 @@ pub(crate) enum Attempted {
     Ended(Ended),
     /// The pooled connection had died unnoticed: once more, on a fresh one.
     Stale,
-    /// A filter wants another attempt after this pause.
-    Again(Duration),
+    /// The connection was refused, and another endpoint may be asked at once.
+    PassedOver,
+    /// A filter answered before the upstream was asked.
+    Denied(Box<Answer>),
+    /// The upstream answered, and a filter wants this instead.
+    Unwanted(Next),
     /// No answer came.
     Failed {
         /// Why.
@@ -65,8 +69,8 @@ enum Heard {
     Response { relayed: Relayed, busy: bool },
     /// That it speaks something else from here on.
     Upgrade,
-    /// A response that a filter wants another attempt instead of, after this pause.
-    Unwanted(Duration),
+    /// A response that a filter wants this instead of.
+    Unwanted(Next),
     /// No response.
     Nothing(Error),
 }
@@ -119,7 +123,7 @@ impl Attempt<'_> {
                 self.ended(exchange, up, relayed, whole, busy, lease)
             }
             Heard::Upgrade => self.upgrade(connection, exchange, lease).await,
-            Heard::Unwanted(pause) => Attempted::Again(pause),
+            Heard::Unwanted(next) => Attempted::Unwanted(next),
             Heard::Nothing(error) => self.failed(exchange, up, error, whole, lease.reused),
         }
     }
@@ -141,9 +145,9 @@ impl Attempt<'_> {
         };
         self.answered.set(true);
         let outcome = Outcome::Answered(exchange.response.head.status);
-        match self.course.chain.on_outcome(exchange, &outcome) {
-            Next::RetryAfter(pause) if whole => return Heard::Unwanted(pause),
-            Next::RetryAfter(_) | Next::Accept => {}
+        match self.course.chain.on_outcome(exchange, &outcome).next(whole) {
+            Next::Accept => {}
+            next => return Heard::Unwanted(next),
         }
         let bounds = self.response_bounds();
         let response = Response {

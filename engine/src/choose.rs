@@ -25,7 +25,7 @@ pub(crate) fn choose_upstream(
         }
         Destination::Named(template) => {
             let mut name = Vec::new();
-            render(snapshot, exchange, template, &mut name)?;
+            render(exchange, template, &mut name)?;
             let name = std::str::from_utf8(&name).map_err(|_| ClientError::NoUpstream)?;
             let at = snapshot.by_name.get(name).copied();
             at.ok_or_else(|| ClientError::NoUpstream.into())

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::admission::Admission;
-use crate::forward::write_address;
+use crate::exchange::write_address;
 use crate::io::Stream;
 use crate::metrics::Shard;
 use crate::shared::Shared;

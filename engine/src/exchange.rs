@@ -6,14 +6,22 @@
 //! Heads stay raw: a change to a header is noted beside the bytes it arrived in ([`Edits`]) and
 //! takes effect when the head is written out, in one pass.
 
+use std::fmt;
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Instant;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use ringway_config::PathPolicy;
+use serde_json::Value;
 
 use crate::buffer::Buffer;
 use crate::http1::write::{is_safe_value, is_token};
 use crate::http1::{HeadError, HeadLimits, MAX_FIELDS, parse_request};
 use crate::message::{FieldName, RequestHead, ResponseHead, Span};
 use crate::route::Found;
+use crate::route::path::{PathError, normalise};
+use crate::template::{CLAIM, Template, TemplateError};
 
 /// One request and its response.
 #[derive(Debug)]
@@ -34,12 +42,107 @@ pub struct Exchange {
     pub request_id: Vec<u8>,
     /// When the first byte of the request was there.
     pub started: Instant,
+    /// When the exchange must be over, if a filter says so. Past it, an exchange without an answer
+    /// is answered 504, and a body that still goes either way breaks off.
+    pub deadline: Option<Instant>,
+    /// Who asks, once a filter has found out.
+    pub identity: Option<Rc<Identity>>,
     /// Attempts made at upstreams.
     pub attempts: u32,
+    /// The name of the upstream of the last attempt, or empty.
+    pub upstream: String,
+    /// How long each attempt may take until its answer begins, if a filter says so.
+    pub try_timeout: Option<Duration>,
     /// The endpoint of the last attempt.
     pub endpoint: Option<SocketAddr>,
     /// Endpoints that this exchange has tried in vain.
     pub(crate) tried: Vec<SocketAddr>,
+    /// What is given back when the exchange is over.
+    held: Held,
+}
+
+/// Who asks, as an `auth` filter found out.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Identity {
+    /// The name under which limits and logs know the client: the consumer of an API key, the user
+    /// of a password, the `sub` of a token.
+    pub consumer: String,
+    /// What a token claims; empty for other credentials.
+    pub claims: serde_json::Map<String, Value>,
+}
+
+impl Identity {
+    /// Appends a claim as text: a string as it is, a number or a truth as JSON writes it, a list
+    /// with commas. False when there is none, or it is none of these.
+    pub fn append_claim(&self, name: &str, out: &mut Vec<u8>) -> bool {
+        let before = out.len();
+        let appended = self.claims.get(name).is_some_and(|claim| append_json(claim, out));
+        if !appended {
+            out.truncate(before);
+        }
+        appended
+    }
+}
+
+fn append_json(value: &Value, out: &mut Vec<u8>) -> bool {
+    match value {
+        Value::String(text) => out.extend_from_slice(text.as_bytes()),
+        // Writing into a vector cannot fail.
+        Value::Number(number) => drop(write!(out, "{number}")),
+        Value::Bool(truth) => drop(write!(out, "{truth}")),
+        Value::Array(list) => {
+            for (at, item) in list.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                if item.is_array() || !append_json(item, out) {
+                    return false;
+                }
+            }
+        }
+        Value::Null | Value::Object(_) => return false,
+    }
+    true
+}
+
+/// Appends an address as text; a mapped IPv4 address as IPv4.
+pub(crate) fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+    // Writing into a vector cannot fail.
+    let _ = match address.to_canonical() {
+        IpAddr::V6(v6) => write!(out, "{v6}"),
+        IpAddr::V4(v4) => write!(out, "{v4}"),
+    };
+}
+
+/// Something that an exchange takes a share of and gives back when it is over, whatever comes of
+/// it: even of one that is lost to a panic ([`Exchange::hold`]).
+pub trait Hold {
+    /// Takes the share back that `token` stands for.
+    fn release(&self, token: u64);
+}
+
+/// Shares to be given back, also by an exchange that is dropped in its midst.
+#[derive(Default)]
+struct Held(Vec<(Rc<dyn Hold>, u64)>);
+
+impl Held {
+    fn release(&mut self) {
+        for (holder, token) in self.0.drain(..) {
+            holder.release(token);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} held", self.0.len())
+    }
 }
 
 /// The request of an exchange.
@@ -58,8 +161,10 @@ pub struct Request {
     /// True when there is a question mark, with or without anything behind it: an empty query is
     /// not the same as none (RFC 3986 §6.2.3).
     pub(crate) has_query: bool,
-    /// The path and query to send on, after rewrites.
-    pub target: Vec<u8>,
+    /// The path and query to send on, after rewrites; see [`Request::target`].
+    pub(crate) target: Vec<u8>,
+    /// How a changed target is normalised.
+    pub(crate) path_policy: PathPolicy,
     /// Bytes of `raw` that belong to this request; what is behind them is the next one's.
     pub(crate) taken: usize,
     /// More of the body was asked for than had come with the head, so nobody but the upload knows
@@ -108,9 +213,14 @@ impl Exchange {
             found: Found::default(),
             request_id: Vec::new(),
             started,
+            deadline: None,
+            identity: None,
             attempts: 0,
+            upstream: String::new(),
+            try_timeout: None,
             endpoint: None,
             tried: Vec::new(),
+            held: Held::default(),
         }
     }
 
@@ -142,9 +252,57 @@ impl Exchange {
         self.route_name.clear();
         self.request_id.clear();
         self.started = started;
+        self.deadline = None;
+        self.identity = None;
         self.attempts = 0;
+        self.upstream.clear();
+        self.try_timeout = None;
         self.endpoint = None;
         self.tried.clear();
+        self.release();
+    }
+
+    /// Appends a template with its variables filled in: parameters and captures of the route, then
+    /// what every request has (`host`, `path`, `query`, `request_id`, `client_ip`, `route`), and
+    /// as `claims.NAME` what the client's token says.
+    ///
+    /// # Errors
+    /// When a variable has no value, or one that would end a line; `out` is then as before.
+    pub fn render(&self, template: &Template, out: &mut Vec<u8>) -> Result<(), TemplateError> {
+        template.render(&|name, out| self.append_variable(name, out), out)
+    }
+
+    /// Appends the value of a variable; false when it has none.
+    pub fn append_variable(&self, name: &str, out: &mut Vec<u8>) -> bool {
+        let request = &self.request;
+        if let Some(claim) = name.strip_prefix(CLAIM) {
+            return self.identity.as_ref().is_some_and(|who| who.append_claim(claim, out));
+        }
+        let of_route = self.route.and_then(|_| self.found.value(name, &request.path));
+        out.extend_from_slice(match (of_route, name) {
+            (Some(value), _) => value,
+            (None, "host") => request.authority(),
+            (None, "path") => &request.path,
+            (None, "query") => &request.query,
+            (None, "request_id") => &self.request_id,
+            (None, "route") => self.route_name.as_bytes(),
+            (None, "client_ip") => {
+                write_address(out, self.client.address);
+                return true;
+            }
+            _ => return false,
+        });
+        true
+    }
+
+    /// Has `holder` told when the exchange is over, after every `on_end`.
+    pub fn hold(&mut self, holder: Rc<dyn Hold>, token: u64) {
+        self.held.0.push((holder, token));
+    }
+
+    /// Gives back what is held.
+    pub(crate) fn release(&mut self) {
+        self.held.release();
     }
 }
 
@@ -162,6 +320,45 @@ impl Request {
     /// The host that was asked for, with its port if one was given.
     pub fn authority(&self) -> &[u8] {
         self.head.authority.of(self.raw())
+    }
+
+    /// The path and query that the upstream shall see, made of the path as it was routed, after
+    /// `strip_prefix` and `rewrite`.
+    pub fn target(&self) -> &[u8] {
+        &self.target
+    }
+
+    /// Has the upstream see this path and query instead, brought into normal form
+    /// (HTTP_SAFETY rule 20).
+    ///
+    /// # Errors
+    /// When it is no path; the target is then as before.
+    pub fn set_target(&mut self, target: &[u8]) -> Result<(), PathError> {
+        let before = std::mem::replace(&mut self.target, target.to_vec());
+        self.normalise_target().inspect_err(|_| self.target = before)
+    }
+
+    /// Leaves every query parameter of this name out of what the upstream sees.
+    pub fn remove_query(&mut self, name: &[u8]) {
+        let Some(at) = self.target.iter().position(|&byte| byte == b'?') else { return };
+        let query = self.target.split_off(at);
+        let mut mark = b'?';
+        for pair in query[1..].split(|&byte| byte == b'&') {
+            let its_name = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
+            if its_name != name {
+                self.target.push(mark);
+                self.target.extend_from_slice(pair);
+                mark = b'&';
+            }
+        }
+    }
+
+    pub(crate) fn normalise_target(&mut self) -> Result<(), PathError> {
+        let mut normal = Vec::new();
+        if !normalise(&self.target, &self.path_policy, &mut normal)?.unchanged {
+            self.target = normal;
+        }
+        Ok(())
     }
 
     /// The first value of a header as the upstream shall see it, edits included.

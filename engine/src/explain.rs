@@ -16,6 +16,7 @@ use crate::filter::Blueprint;
 use crate::forward::find_client;
 use crate::http1::{self, Scanner};
 use crate::route;
+use crate::shared::Shared;
 use crate::snapshot::{Action, Destination, HostRule, Route, Snapshot};
 use crate::target::{find_route, render_location, retarget};
 use crate::upstream::Plan;
@@ -155,6 +156,7 @@ impl Snapshot {
             let route = &self.routes[at];
             explanation.route = Some(route.name.clone());
             explanation.filters.extend(filters(&route.filters));
+            retarget(self, at, &mut exchange)?;
             self.outcome(route, &mut exchange)
         });
         explanation.action = outcome.unwrap_or_else(|error| Outcome::Refuse {
@@ -195,12 +197,11 @@ impl Snapshot {
         let to = match &route.action {
             Action::Respond(answer) => return Ok(Outcome::Respond { status: answer.status }),
             Action::Redirect { to, status } => {
-                let location = render_location(self, exchange, to)?;
+                let location = render_location(exchange, to)?;
                 return Ok(Outcome::Redirect { status: *status, location });
             }
             Action::Forward(to) => to,
         };
-        retarget(self, route, exchange)?;
         let at = choose_upstream(self, to, exchange, || 0)?;
         let plan = &self.upstreams[at];
         let targets = &plan.settings.targets;
@@ -251,7 +252,7 @@ fn receive(snapshot: &Snapshot, query: &Query, request: &mut Request) -> Result<
     Ok(())
 }
 
-fn filters(all: &[Box<dyn Blueprint>]) -> Vec<FilterOf> {
+fn filters(all: &[Shared<dyn Blueprint>]) -> Vec<FilterOf> {
     all.iter().map(|f| FilterOf { name: f.name(), settings: f.summary() }).collect()
 }
 

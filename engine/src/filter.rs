@@ -4,6 +4,7 @@
 //! A request passes its chain forward, from the first filter to the last; a response passes it
 //! backward. A filter sees the [`Exchange`], never a socket and never the runtime.
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::exchange::{Answer, Exchange};
 use crate::record::Record;
+use crate::shared::Shared;
 
 /// One filter of one route on one core. Its state is the core's own: no locks, no atomics.
 ///
@@ -23,14 +25,14 @@ pub trait Filter {
         Step::NEXT
     }
 
-    /// An attempt at an upstream is about to be made; called again for every retry.
+    /// An attempt at `exchange.upstream` is about to be made; called again for every retry.
     fn on_attempt(&self, exchange: &mut Exchange) -> Verdict {
         let _ = exchange;
         Verdict::Continue
     }
 
-    /// The attempt came to `outcome`: take it, or have another attempt made. The engine makes
-    /// one only where the request can be repeated.
+    /// The attempt came to `outcome`: take it, or have something done instead. What sends the
+    /// request again is done only where it can be repeated.
     fn on_outcome(&self, exchange: &mut Exchange, outcome: &Outcome<'_>) -> Next {
         let _ = (exchange, outcome);
         Next::Accept
@@ -81,19 +83,83 @@ pub enum Outcome<'a> {
     Answered(u16),
     /// It did not answer.
     Failed(&'a Error),
+    /// It was not asked: a filter's [`Filter::on_attempt`] answered with this status.
+    Denied(u16),
 }
 
-/// Take the outcome of an attempt, or make another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What to do about the outcome of an attempt. A retry that is possible goes before an answer or
+/// another upstream, and these before the outcome as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// This is the answer.
     Accept,
     /// Another attempt after this pause.
     RetryAfter(Duration),
+    /// This answer instead.
+    Answer(Box<Answer>),
+    /// Another attempt, at the upstream of this name.
+    Upstream(Rc<str>),
 }
 
-/// A filter as the file describes it: checked, immutable, readable from every core. Each worker
-/// makes its own instance when it adopts a snapshot, and that cannot fail.
+/// What a chain makes of an outcome: the wishes of its filters.
+#[derive(Debug, Default)]
+pub(crate) struct Decision {
+    /// Make another attempt after this pause.
+    retry: Option<Duration>,
+    /// An answer or another upstream.
+    instead: Option<Next>,
+}
+
+impl Decision {
+    /// What is done, given whether the request can be sent again.
+    pub(crate) fn next(self, repeatable: bool) -> Next {
+        match (self.retry, self.instead) {
+            (Some(pause), _) if repeatable => Next::RetryAfter(pause),
+            (_, Some(Next::Upstream(_))) if !repeatable => Next::Accept,
+            (_, Some(instead)) => instead,
+            (_, None) => Next::Accept,
+        }
+    }
+}
+
+/// What a core offers its filters beside the exchange.
+pub trait Core {
+    /// Its number, from 0.
+    fn id(&self) -> usize;
+
+    /// How many cores serve, this one included.
+    fn count(&self) -> usize;
+
+    /// Runs `work` beside the exchanges of this core.
+    fn spawn(&self, work: Pin<Box<dyn Future<Output = ()>>>);
+
+    /// Has `job` done on a thread where it may block or compute for long. `None` when too many
+    /// jobs wait already; [`compute`] gives the result its type.
+    fn compute(&self, job: Job) -> Waiting<Option<Box<dyn Any + Send>>>;
+}
+
+/// Something to wait for.
+pub type Waiting<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// Work for a thread that may block.
+pub type Job = Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>;
+
+/// Has `job` done on a thread where it may block or compute for long; `None` when too many jobs
+/// wait already.
+pub async fn compute<T: Send + 'static>(
+    core: &dyn Core,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let done = core.compute(Box::new(move || Box::new(job()))).await?;
+    done.downcast().ok().map(|done| *done)
+}
+
+/// A filter as the file describes it: checked, immutable but for what its cores share, readable
+/// from every core. Each worker makes its own instance when it adopts a snapshot, and that cannot
+/// fail.
+///
+/// What must be exact over all cores, or outlive a reload, is in the blueprint (as something
+/// `Shared…`): a filter whose settings stay keeps its blueprint and its instances.
 pub trait Blueprint: Send + Sync {
     /// The filter's name in the file.
     fn name(&self) -> &'static str;
@@ -102,7 +168,53 @@ pub trait Blueprint: Send + Sync {
     fn summary(&self) -> String;
 
     /// Makes one core's instance.
-    fn instance(&self) -> Rc<dyn Filter>;
+    fn instance(&self, core: &Rc<dyn Core>) -> Rc<dyn Filter>;
+
+    /// Upstreams that it names, each with the field that does. The snapshot checks that they are
+    /// there.
+    fn upstreams(&self) -> Vec<(&'static str, &str)> {
+        Vec::new()
+    }
+
+    /// True when it tells who asks ([`Exchange::identity`]).
+    fn identifies(&self) -> bool {
+        false
+    }
+
+    /// The field by which it goes by who asks, if one does. A filter that tells has to stand
+    /// before it; the snapshot checks that.
+    fn needs_identity(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What is to be done now and then off the workers, where it may block, such as fetching keys.
+    /// Called with the first snapshot that has this blueprint.
+    fn errand(&self) -> Option<Errand> {
+        None
+    }
+
+    /// Appends what it counts, summed over all cores. Called from the control thread.
+    fn measures(&self, into: &mut Vec<Measure>) {
+        let _ = into;
+    }
+}
+
+/// Something done now and then: does it, and tells how long to wait before the next time.
+pub type Errand = Box<dyn FnMut() -> Duration + Send>;
+
+/// A number that a filter counts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measure {
+    /// Its name by the conventions of Prometheus, without the program's: `retries_total`.
+    pub name: &'static str,
+    /// What it is.
+    pub help: &'static str,
+    /// True for what only grows.
+    pub counter: bool,
+    /// Labels beside those that tell the route.
+    pub labels: Vec<(&'static str, String)>,
+    /// How many.
+    pub value: f64,
 }
 
 /// The settings of every filter there is: what `Config` is generic in. The registry in the
@@ -112,7 +224,7 @@ pub trait Settings {
     ///
     /// # Errors
     /// What is wrong, at which field below the filter's own, and what to write instead.
-    fn build(&self) -> Result<Box<dyn Blueprint>, SettingsError>;
+    fn build(&self) -> Result<Shared<dyn Blueprint>, SettingsError>;
 }
 
 /// Settings that can be read but not used.
@@ -155,15 +267,22 @@ impl Chain {
         })
     }
 
-    /// Tells each filter what came of the attempt, backward. The longest pause asked for wins.
-    pub(crate) fn on_outcome(&self, exchange: &mut Exchange, outcome: &Outcome<'_>) -> Next {
-        self.0.iter().rev().fold(Next::Accept, |next, filter| {
-            match (next, filter.on_outcome(exchange, outcome)) {
-                (next, Next::Accept) => next,
-                (Next::RetryAfter(a), Next::RetryAfter(b)) => Next::RetryAfter(a.max(b)),
-                (Next::Accept, again) => again,
+    /// Tells each filter what came of the attempt, backward. The longest pause asked for wins, and
+    /// of what to do instead the first.
+    pub(crate) fn on_outcome(&self, exchange: &mut Exchange, outcome: &Outcome<'_>) -> Decision {
+        let mut decision = Decision::default();
+        for filter in self.0.iter().rev() {
+            match filter.on_outcome(exchange, outcome) {
+                Next::Accept => {}
+                Next::RetryAfter(pause) => {
+                    decision.retry = Some(decision.retry.map_or(pause, |other| other.max(pause)));
+                }
+                instead => {
+                    decision.instead.get_or_insert(instead);
+                }
             }
-        })
+        }
+        decision
     }
 
     /// Passes the response backward through the filters that the request had passed.

@@ -4,10 +4,9 @@
 //! 14), the forwarding fields are replaced or continued (rule 16), framing fields are written
 //! from what was understood and never copied, and filters' edits come last.
 
-use std::io::Write as _;
 use std::net::IpAddr;
 
-use crate::exchange::{Client, Exchange};
+use crate::exchange::{Client, Exchange, write_address};
 use crate::http1::write;
 use crate::message::{FieldName, Version};
 use crate::relay::Framing;
@@ -258,18 +257,6 @@ pub(crate) fn find_client(exchange: &mut Exchange, rules: &Rules) {
         }
     }
     exchange.client = Client { peer, address, through_trusted_proxy: true };
-}
-
-/// Appends an address as text.
-pub(crate) fn write_address(out: &mut Vec<u8>, address: IpAddr) {
-    // Writing into a vector cannot fail.
-    let _ = match address {
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => write!(out, "{v4}"),
-            None => write!(out, "{v6}"),
-        },
-        IpAddr::V4(v4) => write!(out, "{v4}"),
-    };
 }
 
 #[inline]

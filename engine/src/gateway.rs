@@ -8,6 +8,7 @@ use ringway_config::{Count, Driver};
 
 use crate::accept;
 use crate::admission::Places;
+use crate::compute::Pool;
 use crate::control::{self, Control, Event};
 use crate::cores::{self, RingTrial};
 use crate::limits::MAILBOX;
@@ -128,6 +129,7 @@ pub fn start(snapshot: Snapshot) -> Result<Running, StartError> {
         )),
         accept: server.accept,
         colleagues,
+        pool: Pool::start()?,
     });
     let drain_timeout = server.drain_timeout.0;
     let pin = settings.pin;

@@ -88,6 +88,8 @@ pub mod gateway;
 pub mod snapshot;
 mod run;
 mod worker;
+mod core;
+mod compute;
 
 // The way of a request.
 mod accept;

@@ -35,6 +35,14 @@ pub const MAILBOX: usize = 1024;
 /// How long the control thread waits for room in a worker's mailbox before it gives up on it.
 pub const MAILBOX_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Threads that do what would block a worker. Passwords are slow to verify on purpose; two threads
+/// are enough to wait for one and verify another, and leave the cores to the workers.
+pub const COMPUTE_THREADS: usize = 2;
+
+/// Jobs that wait for such a thread. With a tenth of a second each, the last waits several seconds;
+/// more are refused.
+pub const COMPUTE_QUEUE: usize = 128;
+
 /// Connections that wait in the kernel to be accepted; `net.core.somaxconn` caps it.
 pub const BACKLOG: i32 = 4096;
 

@@ -158,6 +158,7 @@ fn receive(worker: &Rc<Worker>, message: Message, listeners: &mut Vec<TcpListene
             worker.common.colleagues[worker.id].promised.give();
             accept::take_over(worker, socket, peer, admission);
         }
+        Message::Done(number, done) => worker.jobs.done(number, done),
         Message::Drain(time) => drain(worker, listeners, time),
     }
 }

@@ -6,7 +6,6 @@
 //! ```
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::attempt::{Attempt, Attempted};
@@ -50,10 +49,12 @@ pub(crate) async fn serve(
         Ok(body) => {
             forward::find_client(exchange, rules);
             identify(worker, rules, exchange);
-            let routed = find_route(&adopted.snapshot, exchange);
-            if let Ok(at) = routed {
+            let found = find_route(&adopted.snapshot, exchange);
+            if let Ok(at) = found {
                 chain = &adopted.chains[at];
             }
+            let routed =
+                found.and_then(|at| retarget(&adopted.snapshot, at, exchange).map(|()| at));
             let (passed, answer) = chain.on_request(exchange).await;
             let course = Course { worker, adopted: &adopted, chain, passed };
             match (answer, routed) {
@@ -81,7 +82,7 @@ async fn act(
         Action::Respond(answer) => {
             return respond::own(course, connection, exchange, body, answer).await;
         }
-        Action::Redirect { to, status } => match redirect(course, exchange, to, *status) {
+        Action::Redirect { to, status } => match redirect(exchange, to, *status) {
             Ok(answer) => {
                 return respond::own(course, connection, exchange, body, &answer).await;
             }
@@ -110,6 +111,7 @@ fn finish(worker: &Worker, chain: &Chain, exchange: &mut Exchange, ended: Ended)
     let error = ended.error.as_ref();
     let record = Record { exchange, status: ended.status, error, ended: clock::now() };
     chain.on_end(&record);
+    exchange.release();
     exchange.request.raw.consume(exchange.request.taken);
     ended.after
 }
@@ -191,90 +193,110 @@ async fn forward_to(
         return Err(ClientError::BodyTooLarge.into());
     }
     let snapshot = &course.adopted.snapshot;
-    retarget(snapshot, route, exchange)?;
-    let at = choose_upstream(snapshot, to, exchange, || course.worker.random())?;
-    let upstream = &*course.adopted.upstreams[at];
-    let settings = &upstream.plan.settings;
-    let key = hash_key(&settings.balance, exchange);
-    let connect = route.connect.unwrap_or(settings.timeouts.connect.0);
-    let deadlines = &course.worker.deadlines;
+    let mut at = choose_upstream(snapshot, to, exchange, || course.worker.random())?;
     let mut fresh = false;
     for _ in 0..ATTEMPTS {
-        if let Some(answer) = course.chain.on_attempt(exchange) {
-            return Ok(respond::own(course, connection, exchange, body, &answer).await);
-        }
-        let endpoint = upstream.pick(key, &exchange.tried, deadlines.coarse());
-        let endpoint = endpoint.ok_or(UpstreamError::NoEndpoint)?;
-        let address = endpoint.address;
-        exchange.endpoint = Some(address);
-        exchange.attempts += 1;
-        let checked_out = checkout(endpoint, &settings.pool, connect, fresh, deadlines).await;
+        let upstream = &*course.adopted.upstreams[at];
+        exchange.upstream.clear();
+        exchange.upstream.push_str(&upstream.plan.name);
+        let attempted = match course.chain.on_attempt(exchange) {
+            Some(answer) => Attempted::Denied(answer),
+            None => attempt(course, route, upstream, connection, exchange, body, fresh).await,
+        };
         fresh = false;
-        let attempted = match checked_out {
-            Ok(lease) => {
-                let shard = &course.worker.shard;
-                if lease.reused { &shard.reuses } else { &shard.connects }.add(1);
-                let served = connection.served;
-                let attempt = Attempt {
-                    course,
-                    route,
-                    upstream,
-                    body,
-                    from: address,
-                    served,
-                    answered: Cell::new(false),
-                };
-                attempt.make(connection, exchange, lease).await
-            }
-            Err(error) if upstream.has_other(&exchange.tried, address) => {
-                // Passed over at once: nothing was sent, so another endpoint can have it.
-                tracing::warn!(upstream = upstream.plan.name, "{error}");
-                exchange.tried.push(address);
+        let mut outcome = Ok(());
+        let next = match attempted {
+            Attempted::Ended(ended) => return Ok(ended),
+            Attempted::Stale => {
+                fresh = true;
                 continue;
             }
-            Err(error) => Attempted::Failed { error, repeatable: true },
-        };
-        match attempted {
-            Attempted::Ended(ended) => return Ok(ended),
-            Attempted::Stale => fresh = true,
-            Attempted::Again(pause) => try_elsewhere(upstream, exchange, address, pause).await,
-            Attempted::Failed { error, repeatable } => {
-                match course.chain.on_outcome(exchange, &Outcome::Failed(&error)) {
-                    Next::RetryAfter(pause) if repeatable => {
-                        try_elsewhere(upstream, exchange, address, pause).await;
-                    }
-                    Next::RetryAfter(_) | Next::Accept => return Err(error),
+            Attempted::PassedOver => continue,
+            Attempted::Unwanted(next) => next,
+            Attempted::Denied(answer) => {
+                let decision = course.chain.on_outcome(exchange, &Outcome::Denied(answer.status));
+                match decision.next(!exchange.request.body_begun) {
+                    Next::Accept => Next::Answer(answer),
+                    next => next,
                 }
+            }
+            Attempted::Failed { error, repeatable } => {
+                let decision = course.chain.on_outcome(exchange, &Outcome::Failed(&error));
+                outcome = Err(error);
+                decision.next(repeatable)
+            }
+        };
+        match next {
+            Next::Accept => outcome?,
+            Next::RetryAfter(pause) => try_elsewhere(upstream, exchange, pause).await,
+            Next::Answer(answer) => {
+                return Ok(respond::own(course, connection, exchange, body, &answer).await);
+            }
+            Next::Upstream(name) => {
+                at = *snapshot.by_name.get(&*name).ok_or(ClientError::NoUpstream)?;
+                exchange.tried.clear();
             }
         }
     }
     Err(GatewayError::Attempts.into())
 }
 
-/// Pauses, and remembers not to try `address` again while there is another.
-async fn try_elsewhere(
+/// Makes one attempt at an endpoint of `upstream`; `fresh` when the last one found that pooled
+/// connections have died.
+async fn attempt(
+    course: &Course<'_>,
+    route: &Route,
     upstream: &Upstream,
+    connection: &mut Connection,
     exchange: &mut Exchange,
-    address: SocketAddr,
-    pause: Duration,
-) {
-    if upstream.has_other(&exchange.tried, address) {
-        exchange.tried.push(address);
-    } else {
-        exchange.tried.clear();
+    body: Body,
+    fresh: bool,
+) -> Attempted {
+    let settings = &upstream.plan.settings;
+    let key = hash_key(&settings.balance, exchange);
+    let connect = route.connect.unwrap_or(settings.timeouts.connect.0);
+    let deadlines = &course.worker.deadlines;
+    let repeatable = !exchange.request.body_begun;
+    let Some(endpoint) = upstream.pick(key, &exchange.tried, deadlines.coarse()) else {
+        return Attempted::Failed { error: UpstreamError::NoEndpoint.into(), repeatable };
+    };
+    let from = endpoint.address;
+    exchange.endpoint = Some(from);
+    exchange.attempts += 1;
+    match checkout(endpoint, &settings.pool, connect, fresh, deadlines).await {
+        Ok(lease) => {
+            let shard = &course.worker.shard;
+            if lease.reused { &shard.reuses } else { &shard.connects }.add(1);
+            let served = connection.served;
+            let answered = Cell::new(false);
+            let attempt = Attempt { course, route, upstream, body, from, served, answered };
+            attempt.make(connection, exchange, lease).await
+        }
+        Err(error) if upstream.has_other(&exchange.tried, from) => {
+            // Passed over at once: nothing was sent, so another endpoint can have it.
+            tracing::warn!(upstream = upstream.plan.name, "{error}");
+            exchange.tried.push(from);
+            Attempted::PassedOver
+        }
+        Err(error) => Attempted::Failed { error, repeatable },
+    }
+}
+
+/// Pauses, and remembers not to try the last endpoint again while there is another.
+async fn try_elsewhere(upstream: &Upstream, exchange: &mut Exchange, pause: Duration) {
+    match exchange.endpoint {
+        Some(address) if upstream.has_other(&exchange.tried, address) => {
+            exchange.tried.push(address);
+        }
+        _ => exchange.tried.clear(),
     }
     if !pause.is_zero() {
         clock::sleep(pause).await;
     }
 }
 
-fn redirect(
-    course: &Course<'_>,
-    exchange: &Exchange,
-    to: &Template,
-    status: u16,
-) -> Result<Answer, Error> {
-    let location = render_location(&course.adopted.snapshot, exchange, to)?;
+fn redirect(exchange: &Exchange, to: &Template, status: u16) -> Result<Answer, Error> {
+    let location = render_location(exchange, to)?;
     let answer = Answer { status, headers: Vec::new(), body: AnswerBody::Empty };
     Ok(answer.with_header("Location", location))
 }

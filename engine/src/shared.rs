@@ -31,6 +31,12 @@ impl<T> Shared<T> {
     }
 }
 
+impl<T: ?Sized> From<Box<T>> for Shared<T> {
+    fn from(value: Box<T>) -> Self {
+        Shared(value.into())
+    }
+}
+
 impl<T: ?Sized> Shared<T> {
     /// True when both point to the same value, not merely to equal ones.
     pub fn same(a: &Self, b: &Self) -> bool {

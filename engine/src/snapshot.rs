@@ -10,7 +10,7 @@ use ringway_config as config;
 use ringway_config::{Cidr, Config, PathPolicy, Upgrade};
 
 use crate::exchange::{Answer, AnswerBody};
-use crate::filter::{Blueprint, Settings};
+use crate::filter::{Blueprint, Errand, Settings};
 use crate::http1::HeadLimits;
 use crate::route::Table;
 use crate::shared::Shared;
@@ -21,7 +21,7 @@ use crate::upstream::Plan;
 pub struct Snapshot {
     pub(crate) table: Table,
     pub(crate) routes: Vec<Route>,
-    pub(crate) global_filters: Vec<Box<dyn Blueprint>>,
+    pub(crate) global_filters: Vec<Shared<dyn Blueprint>>,
     pub(crate) upstreams: Vec<Shared<Plan>>,
     /// Places in `upstreams` by the names that a template may come to.
     pub(crate) by_name: HashMap<String, usize>,
@@ -50,7 +50,7 @@ pub(crate) struct Rules {
 pub(crate) struct Route {
     pub(crate) name: String,
     pub(crate) action: Action,
-    pub(crate) filters: Vec<Box<dyn Blueprint>>,
+    pub(crate) filters: Vec<Shared<dyn Blueprint>>,
     /// Leave the prefix out of the path.
     pub(crate) strip: bool,
     /// The path to send instead.
@@ -126,8 +126,17 @@ impl Snapshot {
         let mut builder = Builder::default();
         builder.upstreams(config);
         let global_filters = builder.filters("global_filters", &config.global_filters);
-        let routes = (0..config.routes.len()).filter_map(|at| builder.route(config, at)).collect();
+        let routes: Vec<Route> =
+            (0..config.routes.len()).filter_map(|at| builder.route(config, at)).collect();
         let matching: Vec<_> = config.routes.iter().map(|r| &r.matching).collect();
+        builder.check_filters("global_filters", &global_filters, false);
+        let identified = global_filters.iter().any(|filter| filter.identifies());
+        for (at, route) in config.routes.iter().enumerate() {
+            if let Some(built) = routes.iter().find(|built| built.name == route.name) {
+                let place = format!("routes[{at}].filters");
+                builder.check_filters(&place, &built.filters, identified);
+            }
+        }
         let table = Table::build(matching, &config.server.path).map_err(|errors| {
             errors.into_iter().map(|e| BuildError {
                 path: format!("routes[{}].{}", e.route, e.field),
@@ -169,6 +178,19 @@ impl Snapshot {
         (self.routes.len(), self.upstreams.len(), self.server.listen.len())
     }
 
+    /// Every filter, each with the name of its route; global ones have none.
+    pub(crate) fn filters(&self) -> impl Iterator<Item = (Option<&str>, &Shared<dyn Blueprint>)> {
+        let global = self.global_filters.iter().map(|filter| (None, filter));
+        global.chain(self.routes.iter().flat_map(|route| {
+            route.filters.iter().map(|filter| (Some(route.name.as_str()), filter))
+        }))
+    }
+
+    /// What filters have done now and then.
+    pub(crate) fn errands(&self) -> Vec<Errand> {
+        self.filters().filter_map(|(_, filter)| filter.errand()).collect()
+    }
+
     /// Every target of every upstream, for the resolver.
     pub(crate) fn targets(&self) -> impl Iterator<Item = (&config::Address, Duration)> {
         self.upstreams.iter().flat_map(|plan| {
@@ -198,7 +220,7 @@ impl Builder {
         }
     }
 
-    fn filters<F: Settings>(&mut self, path: &str, all: &[F]) -> Vec<Box<dyn Blueprint>> {
+    fn filters<F: Settings>(&mut self, path: &str, all: &[F]) -> Vec<Shared<dyn Blueprint>> {
         let mut built = Vec::new();
         for (at, settings) in all.iter().enumerate() {
             match settings.build() {
@@ -211,6 +233,27 @@ impl Builder {
             }
         }
         built
+    }
+
+    /// Holds what filters name and need against what there is and what stands before them.
+    fn check_filters(
+        &mut self,
+        place: &str,
+        filters: &[Shared<dyn Blueprint>],
+        mut identified: bool,
+    ) {
+        for (at, filter) in filters.iter().enumerate() {
+            let place = format!("{place}[{at}].{}", filter.name());
+            for (field, name) in filter.upstreams() {
+                self.named(name, || format!("{place}.{field}"));
+            }
+            if let Some(field) = filter.needs_identity().filter(|_| !identified) {
+                let help = "put an `auth` filter before it, here or in `global_filters`";
+                let message = "nothing before this filter tells who asks";
+                self.error(format!("{place}.{field}"), message, Some(help));
+            }
+            identified |= filter.identifies();
+        }
     }
 
     fn route<F: Settings>(&mut self, config: &Config<F>, at: usize) -> Option<Route> {

@@ -5,7 +5,7 @@ use crate::error::{ClientError, Error, GatewayError};
 use crate::exchange::Exchange;
 use crate::message::Method;
 use crate::route::{self, path::normalise};
-use crate::snapshot::{Route, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::template::{Template, TemplateError};
 
 /// Normalises the path once and finds the route by it; what is sent on is made of the same bytes
@@ -48,58 +48,42 @@ pub(crate) fn find_route(snapshot: &Snapshot, exchange: &mut Exchange) -> Result
 }
 
 /// Makes the target that the upstream shall see: prefix left out, path rewritten, query kept. The
-/// result is checked again (HTTP_SAFETY rule 20).
+/// result is checked again (HTTP_SAFETY rule 20). Done before the filters, which may change it.
 pub(crate) fn retarget(
     snapshot: &Snapshot,
-    route: &Route,
+    at: usize,
     exchange: &mut Exchange,
 ) -> Result<(), Error> {
+    let route = &snapshot.routes[at];
     let mut target = std::mem::take(&mut exchange.request.target);
     target.clear();
-    match (&route.path, exchange.route) {
-        (Some(template), _) => render(snapshot, exchange, template, &mut target)?,
-        (None, Some(at)) if route.strip => {
+    match &route.path {
+        Some(template) => render(exchange, template, &mut target)?,
+        None if route.strip => {
             target.extend_from_slice(snapshot.table.strip_prefix(at, &exchange.request.path));
         }
-        (None, _) => target.extend_from_slice(&exchange.request.path),
+        None => target.extend_from_slice(&exchange.request.path),
     }
     let request = &mut exchange.request;
     if request.has_query {
         target.push(if target.contains(&b'?') { b'&' } else { b'?' });
         target.extend_from_slice(&request.query);
     }
-    if route.strip || route.path.is_some() {
-        let normal = normalise(&target, &snapshot.rules.path, &mut request.target);
-        let normal = normal.map_err(|_| GatewayError::Rewrite("its path is not valid"))?;
-        if !normal.unchanged {
-            return Ok(());
-        }
-    }
     request.target = target;
+    request.path_policy = snapshot.rules.path;
+    if route.strip || route.path.is_some() {
+        request.normalise_target().map_err(|_| GatewayError::Rewrite("its path is not valid"))?;
+    }
     Ok(())
 }
 
-/// Renders a template with the route's parameters and what is known of every request.
+/// Renders a template with what is known of the request.
 pub(crate) fn render(
-    snapshot: &Snapshot,
     exchange: &Exchange,
     template: &Template,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    let table = &snapshot.table;
-    let request = &exchange.request;
-    let vars = |name: &str| {
-        let of_route =
-            exchange.route.and_then(|at| table.parameter(at, &exchange.found, &request.path, name));
-        of_route.or(match name {
-            "host" => Some(request.authority()),
-            "path" => Some(&request.path),
-            "query" => Some(&request.query),
-            "request_id" => Some(&exchange.request_id),
-            _ => None,
-        })
-    };
-    template.render(&vars, out).map_err(|e| {
+    exchange.render(template, out).map_err(|e| {
         Error::from(GatewayError::Rewrite(match e {
             TemplateError::Missing(_) => "a variable of its template has no value",
             _ => "a value of its template holds control characters",
@@ -109,13 +93,9 @@ pub(crate) fn render(
 
 /// Renders the place to redirect to. What a client writes into the path must not name another
 /// host: `//evil.example` would be one (RFC 3986 §4.2), so such slashes are made one.
-pub(crate) fn render_location(
-    snapshot: &Snapshot,
-    exchange: &Exchange,
-    to: &Template,
-) -> Result<String, Error> {
+pub(crate) fn render_location(exchange: &Exchange, to: &Template) -> Result<String, Error> {
     let mut location = Vec::new();
-    render(snapshot, exchange, to, &mut location)?;
+    render(exchange, to, &mut location)?;
     if to.as_literal().is_none() {
         let slashes = |b: &u8| matches!(b, b'/' | b'\\');
         let extra = location.iter().take_while(|b| slashes(b)).count().saturating_sub(1);

@@ -92,35 +92,40 @@ impl Template {
         }
     }
 
-    /// Appends the text with the values that `vars` knows.
+    /// Appends the text with the values that `vars` appends; it returns false for a name that it
+    /// does not know.
     ///
     /// # Errors
     /// [`TemplateError::Missing`] and [`TemplateError::BadValue`]; `out` is then as long as before.
-    pub fn render<'v>(
+    pub fn render(
         &self,
-        vars: &dyn Fn(&str) -> Option<&'v [u8]>,
+        vars: &dyn Fn(&str, &mut Vec<u8>) -> bool,
         out: &mut Vec<u8>,
     ) -> Result<(), TemplateError> {
         let start = out.len();
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.extend_from_slice(text.as_bytes()),
-                Part::Name(name) => match vars(name) {
-                    Some(value) if value.iter().copied().any(splits_a_field) => {
-                        out.truncate(start);
-                        return Err(TemplateError::BadValue(name.to_string()));
-                    }
-                    Some(value) => out.extend_from_slice(value),
-                    None => {
-                        out.truncate(start);
-                        return Err(TemplateError::Missing(name.to_string()));
-                    }
-                },
+                Part::Name(name) => {
+                    let before = out.len();
+                    let error = if !vars(name, out) {
+                        TemplateError::Missing(name.to_string())
+                    } else if out[before..].iter().copied().any(splits_a_field) {
+                        TemplateError::BadValue(name.to_string())
+                    } else {
+                        continue;
+                    };
+                    out.truncate(start);
+                    return Err(error);
+                }
             }
         }
         Ok(())
     }
 }
+
+/// What the name of a variable begins with that is a claim of the client's token.
+pub const CLAIM: &str = "claims.";
 
 /// The bytes with which a value could end the field that it stands in.
 fn splits_a_field(byte: u8) -> bool {
@@ -128,6 +133,10 @@ fn splits_a_field(byte: u8) -> bool {
 }
 
 fn is_name(name: &str) -> bool {
+    // A claim has the name that its issuer gave it (RFC 7519 §4).
+    if let Some(claim) = name.strip_prefix(CLAIM) {
+        return !claim.is_empty() && claim.bytes().all(|byte| byte.is_ascii_graphic());
+    }
     !name.is_empty()
         && (name.bytes().all(|byte| byte.is_ascii_digit())
             || (name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
@@ -138,14 +147,15 @@ fn is_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn vars(name: &str) -> Option<&'static [u8]> {
-        match name {
-            "service" => Some(b"users"),
-            "1" => Some(b"one"),
-            "rest" => Some(b""),
-            "evil" => Some(b"a\r\nSet-Cookie: b"),
-            _ => None,
-        }
+    fn vars(name: &str, out: &mut Vec<u8>) -> bool {
+        out.extend_from_slice(match name {
+            "service" => b"users",
+            "1" => b"one",
+            "rest" => b"",
+            "evil" => b"a\r\nSet-Cookie: b",
+            _ => return false,
+        });
+        true
     }
 
     #[track_caller]

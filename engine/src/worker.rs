@@ -16,8 +16,10 @@ use crate::admission::{Admission, Places};
 use crate::balance::Rng;
 use crate::buffer::Buffers;
 use crate::clock::{self, Deadlines};
-use crate::filter::Chain;
-use crate::limits::POOLED_ROOMS;
+use crate::compute::{Done, Pool};
+use crate::core::{Jobs, LiveCore};
+use crate::filter::{Chain, Core};
+use crate::limits::{MAILBOX_PATIENCE, POOLED_ROOMS};
 use crate::metrics::Shard;
 use crate::room::Room;
 use crate::shared::{Mailbox, Shared, SharedBudget};
@@ -30,6 +32,8 @@ pub(crate) enum Message {
     Addresses(Shared<Addresses>),
     /// Take this connection over from a worker that has more than enough.
     Socket(OwnedFd, SocketAddr, Admission),
+    /// A job that a filter of this core gave away is done.
+    Done(u64, Done),
     /// Accept no more, finish what is open within this time, then stop.
     Drain(Duration),
 }
@@ -40,6 +44,8 @@ pub(crate) struct Common {
     pub(crate) accept: Accept,
     /// Every worker, by its number.
     pub(crate) colleagues: Vec<Colleague>,
+    /// Who does what would block.
+    pub(crate) pool: Pool,
 }
 
 /// A worker as the others see it.
@@ -72,6 +78,8 @@ pub(crate) struct Worker {
     pub(crate) shard: Shared<Shard>,
     /// When the drain must be over, once there is one.
     pub(crate) drained_at: Cell<Option<Instant>>,
+    /// What filters have given away to be done off this core.
+    pub(crate) jobs: Rc<Jobs>,
     adopted: Rc<Adopted>,
     rooms: RefCell<Vec<Room>>,
     random: RefCell<Rng>,
@@ -88,6 +96,8 @@ impl Worker {
         addresses: &Addresses,
     ) -> Self {
         let mut random = Rng::new(clock::seed());
+        let jobs = Rc::<Jobs>::default();
+        let core: Rc<dyn Core> = Rc::new(live_core(id, &common, jobs.clone()));
         Worker {
             id,
             io_uring,
@@ -96,7 +106,8 @@ impl Worker {
             shard: common.colleagues[id].shard.clone(),
             common,
             drained_at: Cell::new(None),
-            adopted: Rc::new(Adopted::new(snapshot, addresses, &mut random)),
+            jobs,
+            adopted: Rc::new(Adopted::new(snapshot, &core, addresses, &mut random)),
             rooms: RefCell::default(),
             random: RefCell::new(random),
             date: RefCell::default(),
@@ -152,12 +163,36 @@ impl Worker {
     }
 }
 
+/// The core as its filters see it.
+fn live_core(id: usize, common: &Common, jobs: Rc<Jobs>) -> LiveCore {
+    let mailbox = common.colleagues[id].mailbox.clone();
+    let post: Box<dyn Fn(u64, Done) + Send + Sync> = Box::new(move |number, done| {
+        // A worker that does not hear is reported by whoever has more to tell it.
+        let _ = mailbox.send_within(Message::Done(number, done), MAILBOX_PATIENCE);
+    });
+    LiveCore {
+        id,
+        count: common.colleagues.len(),
+        spawn: |work| {
+            monoio::spawn(work);
+        },
+        pool: common.pool.clone(),
+        post: post.into(),
+        jobs,
+    }
+}
+
 impl Adopted {
     /// Makes this core's instances of what the snapshot describes. Cannot fail.
-    fn new(snapshot: &Shared<Snapshot>, addresses: &Addresses, random: &mut Rng) -> Self {
-        let global = Chain(snapshot.global_filters.iter().map(|f| f.instance()).collect());
+    fn new(
+        snapshot: &Shared<Snapshot>,
+        core: &Rc<dyn Core>,
+        addresses: &Addresses,
+        random: &mut Rng,
+    ) -> Self {
+        let global = Chain(snapshot.global_filters.iter().map(|f| f.instance(core)).collect());
         let chain = |route: &Route| {
-            let own = route.filters.iter().map(|f| f.instance());
+            let own = route.filters.iter().map(|f| f.instance(core));
             Chain(global.0.iter().cloned().chain(own).collect())
         };
         let chains = snapshot.routes.iter().map(chain).collect();

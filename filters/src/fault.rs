@@ -30,11 +30,12 @@ use ringway_config::Period;
 use ringway_engine::balance::Rng;
 use ringway_engine::clock;
 use ringway_engine::exchange::{Answer, Exchange};
-use ringway_engine::filter::{Blueprint, Filter, SettingsError, Step, Verdict};
+use ringway_engine::filter::{Blueprint, Core, Filter, SettingsError, Step, Verdict};
+use ringway_engine::shared::Shared;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::wrong;
+use crate::{plan, wrong};
 
 /// The longest delay. What waits holds a connection and its memory.
 const MAX_DELAY: Duration = Duration::from_secs(3600);
@@ -77,7 +78,7 @@ fn all() -> f64 {
 
 impl Settings {
     /// Refuses what cannot be meant.
-    pub(crate) fn build(&self) -> Result<Box<dyn Blueprint>, SettingsError> {
+    pub(crate) fn build(&self) -> Result<Shared<dyn Blueprint>, SettingsError> {
         if self.delay.is_none() && self.abort.is_none() {
             let help = "write `delay: {time: 200ms}` or `abort: {status: 503}`";
             return Err(wrong("", "there is neither a delay nor an abort", help));
@@ -96,7 +97,7 @@ impl Settings {
                 return Err(wrong("abort.status", message, "write one from 400 to 599"));
             }
         }
-        Ok(Box::new(Plan(self.clone())))
+        Ok(plan(Plan(self.clone())))
     }
 }
 
@@ -123,7 +124,7 @@ impl Blueprint for Plan {
         delay.into_iter().chain(abort).collect::<Vec<_>>().join("; ")
     }
 
-    fn instance(&self) -> Rc<dyn Filter> {
+    fn instance(&self, _: &Rc<dyn Core>) -> Rc<dyn Filter> {
         // A random seed for each core, or all of them would choose the same requests by number.
         let rng = Rng::new(RandomState::new().hash_one(0));
         let sleep = |time| Box::pin(clock::sleep(time)) as Wait;

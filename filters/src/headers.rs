@@ -35,13 +35,14 @@ use std::rc::Rc;
 
 use indexmap::IndexMap;
 use ringway_engine::exchange::{Edits, Exchange, Request};
-use ringway_engine::filter::{Blueprint, Filter, SettingsError, Step};
+use ringway_engine::filter::{Blueprint, Core, Filter, SettingsError, Step};
 use ringway_engine::http1::write::{is_safe_value, is_token};
 use ringway_engine::message::FieldName;
+use ringway_engine::shared::Shared;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::wrong;
+use crate::{plan, wrong};
 
 /// Which headers are changed.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -79,14 +80,14 @@ impl fmt::Debug for Text {
 impl Settings {
     /// Checks every name and value, so that nothing can be refused while a request waits
     /// (HTTP_SAFETY rule 18).
-    pub(crate) fn build(&self) -> Result<Box<dyn Blueprint>, SettingsError> {
+    pub(crate) fn build(&self) -> Result<Shared<dyn Blueprint>, SettingsError> {
         self.request.check(Side::Request)?;
         self.response.check(Side::Response)?;
         if self.request.is_empty() && self.response.is_empty() {
             let help = "write what to change, such as `request: {remove: [X-Debug]}`";
             return Err(wrong("", "nothing is set, added or removed", help));
         }
-        Ok(Box::new(Plan(self.clone())))
+        Ok(plan(Plan(self.clone())))
     }
 }
 
@@ -231,7 +232,7 @@ impl Blueprint for Plan {
         texts.join("; ")
     }
 
-    fn instance(&self) -> Rc<dyn Filter> {
+    fn instance(&self, _: &Rc<dyn Core>) -> Rc<dyn Filter> {
         Rc::new(Headers(self.0.clone()))
     }
 }
@@ -312,13 +313,13 @@ mod tests {
     use ringway_engine::filter::Verdict;
 
     use super::*;
-    use crate::tests::{build, refused};
+    use crate::tests::{build, core, refused};
 
     /// What the filter makes of a request with these header lines.
     fn exchange(filter: &str, lines: &str) -> Exchange {
         let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
         let mut exchange = Exchange::with_request(head.as_bytes(), clock::now()).unwrap();
-        let filter = build(filter).unwrap().instance();
+        let filter = build(filter).unwrap().instance(&core());
         let step = filter.on_request(&mut exchange);
         assert!(matches!(step, Step::Now(Verdict::Continue)));
         drop(step);

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 use ringway_engine::filter::{self, Blueprint, SettingsError};
+use ringway_engine::shared::Shared;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -36,7 +37,7 @@ macro_rules! registry {
         }
 
         impl filter::Settings for FilterSettings {
-            fn build(&self) -> Result<Box<dyn Blueprint>, SettingsError> {
+            fn build(&self) -> Result<Shared<dyn Blueprint>, SettingsError> {
                 match self {
                     $(FilterSettings::$Variant(settings) => {
                         settings.build().map_err(|error| below(stringify!($module), error))
@@ -64,6 +65,12 @@ fn below(name: &str, error: SettingsError) -> SettingsError {
     SettingsError { field: format!("{name}{dot}{}", error.field), ..error }
 }
 
+/// A filter's plan, ready to be read from every core.
+fn plan(plan: impl Blueprint + 'static) -> Shared<dyn Blueprint> {
+    let plan: Box<dyn Blueprint> = Box::new(plan);
+    plan.into()
+}
+
 /// Something wrong with a field, and what to write instead.
 fn wrong(field: impl Into<String>, message: impl Into<String>, help: &str) -> SettingsError {
     let help = (!help.is_empty()).then(|| help.to_owned());
@@ -72,10 +79,42 @@ fn wrong(field: impl Into<String>, message: impl Into<String>, help: &str) -> Se
 
 #[cfg(test)]
 mod tests {
+    use std::any::Any;
+    use std::rc::Rc;
+
     use ringway_config::{Config, load_str};
-    use ringway_engine::filter::Settings as _;
+    use ringway_engine::filter::{Core, Job, Settings as _, Waiting};
 
     use super::*;
+
+    /// A core of which there are `count`. What is given away is done at once.
+    pub(crate) struct TestCore {
+        pub(crate) id: usize,
+        pub(crate) count: usize,
+    }
+
+    impl Core for TestCore {
+        fn id(&self) -> usize {
+            self.id
+        }
+
+        fn count(&self) -> usize {
+            self.count
+        }
+
+        fn spawn(&self, _: Waiting<()>) {
+            panic!("nothing runs beside a test")
+        }
+
+        fn compute(&self, job: Job) -> Waiting<Option<Box<dyn Any + Send>>> {
+            Box::pin(std::future::ready(Some(job())))
+        }
+    }
+
+    /// The only core.
+    pub(crate) fn core() -> Rc<dyn Core> {
+        Rc::new(TestCore { id: 0, count: 1 })
+    }
 
     /// Reads one entry of `filters:`, which may have several lines.
     pub(crate) fn read(filter: &str) -> Result<FilterSettings, String> {
@@ -88,7 +127,7 @@ mod tests {
     }
 
     /// Reads one entry and builds it.
-    pub(crate) fn build(filter: &str) -> Result<Box<dyn Blueprint>, SettingsError> {
+    pub(crate) fn build(filter: &str) -> Result<Shared<dyn Blueprint>, SettingsError> {
         read(filter).unwrap_or_else(|error| panic!("{filter}: {error}")).build()
     }
 

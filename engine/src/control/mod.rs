@@ -1,5 +1,6 @@
 //! The control thread: everything that is not a request.
 
+pub(crate) mod errands;
 pub(crate) mod resolve;
 pub(crate) mod signals;
 
@@ -47,6 +48,7 @@ impl Control {
     ) -> io::Result<Self> {
         let (sender, receiver) = bounded(EVENTS);
         resolve::start(&snapshot, resolved, sender.clone())?;
+        errands::start(snapshot.errands())?;
         let thread = std::thread::Builder::new()
             .name("ringway-control".to_owned())
             .spawn(move || control(&receiver, &common, drain_timeout))?;

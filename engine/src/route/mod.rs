@@ -78,6 +78,9 @@ pub enum Outcome {
 #[derive(Debug, Default)]
 pub struct Found {
     values: Vec<Range<usize>>,
+    /// The names of the values, one behind the other, and where each ends.
+    names: String,
+    name_ends: Vec<usize>,
     allow: Vec<u8>,
     branches: Vec<Branch>,
     lists: Vec<List>,
@@ -90,7 +93,25 @@ impl Found {
     /// Forgets what was found; the memory stays.
     pub fn clear(&mut self) {
         self.values.clear();
+        self.names.clear();
+        self.name_ends.clear();
         self.allow.clear();
+    }
+
+    /// The value of a parameter or capture, given the path that was searched for.
+    pub fn value<'p>(&self, name: &str, path: &'p [u8]) -> Option<&'p [u8]> {
+        let start = |place: usize| place.checked_sub(1).map_or(0, |before| self.name_ends[before]);
+        let place = (0..self.name_ends.len())
+            .find(|&place| &self.names[start(place)..self.name_ends[place]] == name)?;
+        path.get(self.values.get(place)?.clone())
+    }
+
+    /// Notes the names of the values, so that they are known without the table.
+    fn name_values(&mut self, names: &[Box<str>]) {
+        for name in names {
+            self.names.push_str(name);
+            self.name_ends.push(self.names.len());
+        }
     }
 
     /// The value of `Allow` after [`Outcome::MethodNotAllowed`]: `GET, POST`.
@@ -231,18 +252,6 @@ impl Table {
     /// The names of a route's parameters or captures; a capture without a name has its number.
     pub fn parameters(&self, route: usize) -> impl Iterator<Item = &str> {
         self.routes[route].shape.names().iter().map(|name| &**name)
-    }
-
-    /// The value of a parameter, given what was found and the path that it was found for.
-    pub fn parameter<'p>(
-        &self,
-        route: usize,
-        found: &Found,
-        path: &'p [u8],
-        name: &str,
-    ) -> Option<&'p [u8]> {
-        let place = self.parameters(route).position(|known| known == name)?;
-        path.get(found.values.get(place)?.clone())
     }
 
     /// The path without the prefix of the route; what is left begins with a slash. The path of a

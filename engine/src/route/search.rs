@@ -35,6 +35,7 @@ pub(super) fn search<O: Observer>(
             if !entry.plain {
                 let shape = &table.routes[route].shape;
                 shape.fill(request.path, &mut found.slots, &mut found.values);
+                found.name_values(shape.names());
             }
             Outcome::Route(route)
         }
