@@ -41,6 +41,8 @@ mod noise;
 
 mod memory;
 
+mod reload;
+
 mod shutdown;
 
 mod curl;
