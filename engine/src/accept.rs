@@ -8,64 +8,15 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use ringway_config::Accept;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 
 use crate::admission::Admission;
 use crate::clock;
 use crate::connection;
 use crate::io::Stream;
-use crate::limits::{BACKLOG, EXHAUSTION_OVER, HANDOVER_SLACK, SWEEP_EVERY};
+use crate::limits::{EXHAUSTION_OVER, HANDOVER_SLACK, SWEEP_EVERY};
+use crate::listen::Bound;
 use crate::worker::{Message, Worker};
-
-/// A socket that one worker is to listen on.
-pub(crate) struct Bound {
-    /// Where, the port chosen.
-    pub(crate) address: SocketAddr,
-    socket: TcpListener,
-    /// The same socket once more, to end it by.
-    handle: TcpListener,
-}
-
-/// Binds `address` once for each of `workers`, so that the kernel spreads connections over them.
-/// Port 0 is chosen once and shared.
-///
-/// Unless it is `shared` with a listener of this gateway, the address is tried without
-/// `SO_REUSEPORT` first: with it alone, a second gateway of the same user would silently take half
-/// of the connections.
-///
-/// # Errors
-/// The system's error.
-pub(crate) fn bind(
-    mut address: SocketAddr,
-    workers: usize,
-    shared: bool,
-) -> io::Result<Vec<Bound>> {
-    if !shared {
-        let first = socket(address)?;
-        first.bind(&address.into())?;
-        address = first.local_addr()?.as_socket().unwrap_or(address);
-    }
-    (0..workers)
-        .map(|_| {
-            let socket = socket(address)?;
-            socket.set_reuse_port(true)?;
-            socket.bind(&address.into())?;
-            socket.listen(BACKLOG)?;
-            let socket = TcpListener::from(socket);
-            Ok(Bound { address, handle: socket.try_clone()?, socket })
-        })
-        .collect()
-}
-
-fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        // `[::]:80` beside `0.0.0.0:80` shall be two listeners, as the file says.
-        socket.set_only_v6(true)?;
-    }
-    Ok(socket)
-}
 
 /// A listening socket of one worker.
 pub(crate) struct Listener {

@@ -6,13 +6,13 @@ use std::thread::JoinHandle;
 
 use ringway_config::{Count, Driver};
 
-use crate::accept;
 use crate::admission::Places;
 use crate::compute::Pool;
 use crate::control::reload::{Listening, Loader};
 use crate::control::{self, Control, Event};
 use crate::cores::{self, RingTrial};
 use crate::limits::MAILBOX;
+use crate::listen;
 use crate::live::Live;
 use crate::metrics::Shard;
 use crate::run::{self, Start};
@@ -116,7 +116,7 @@ fn start_with(snapshot: Snapshot, loader: Option<Box<dyn Loader>>) -> Result<Run
     let mut by_worker: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
     let mut listening = Vec::new();
     for &asked in &snapshot.server.listen {
-        let bound = accept::bind(asked, count, false)
+        let bound = listen::bind(asked, count, false)
             .map_err(|error| StartError::Listen { address: asked, error })?;
         listening.push(Listening { asked, address: bound[0].address });
         bound.into_iter().zip(&mut by_worker).for_each(|(socket, own)| own.push(socket));

@@ -90,6 +90,7 @@ pub mod live;
 mod run;
 mod worker;
 mod adopted;
+mod listen;
 mod core;
 mod compute;
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use monoio::io::AsyncReadRent;
 
-use crate::accept::{self, Bound, Handle};
+use crate::accept::{self, Handle};
 use crate::clock;
 use crate::cores;
 use crate::limits::{DRAIN_GRACE, SUBMISSIONS, SWEEP_EVERY};
+use crate::listen::Bound;
 use crate::shared::{Inbox, Shared};
 use crate::worker::{Adoption, Common, Message, Worker};
 

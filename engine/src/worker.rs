@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-use crate::accept::Bound;
 use crate::admission::{Admission, Places};
 use crate::adopted::{Adopted, Stock};
 use crate::balance::Rng;
@@ -22,6 +21,7 @@ use crate::compute::{Done, Pool};
 use crate::core::{Jobs, LiveCore};
 use crate::filter::Core;
 use crate::limits::{MAILBOX_PATIENCE, POOLED_ROOMS};
+use crate::listen::Bound;
 use crate::live::Live;
 use crate::metrics::Shard;
 use crate::room::Room;

@@ -81,11 +81,8 @@ fn pools_survive(driver: Driver) {
     gateway.reload(&forward_route(&origin, "balance: least_requests\n"));
     client.get("/").expect(200);
     assert_eq!(origin.connections(), 1);
-    gateway.reload(&format!(
-        "routes:\n  - name: all\n    prefix: /\n    targets:\n      - addr: http://{}\n      - addr: \
-         http://{}\n",
-        origin.address, other.address
-    ));
+    let targets = format!("[{{addr: \"{}\"}}, {{addr: \"{}\"}}]", origin.address, other.address);
+    gateway.reload(&format!("routes:\n  - {{name: all, prefix: /, targets: {targets}}}\n"));
     for _ in 0..4 {
         client.get("/").expect(200);
     }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
-use crate::accept::Bound;
 use crate::limits::MAILBOX_PATIENCE;
+use crate::listen::Bound;
 use crate::shared::Shared;
 use crate::snapshot::{Snapshot, bound};
 use crate::upstream::Addresses;

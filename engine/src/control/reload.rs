@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::{Event, Publication, resolve};
-use crate::accept::{self, Bound};
 use crate::clock;
 use crate::limits::MAILBOX_PATIENCE;
+use crate::listen::{self, Bound};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::worker::Common;
@@ -187,7 +187,7 @@ impl Reloading {
                 continue;
             }
             let shared = self.listening.iter().any(|old| overlap(old.address, asked));
-            let bound = accept::bind(asked, count, shared)
+            let bound = listen::bind(asked, count, shared)
                 .map_err(|error| format!("cannot listen on {asked}: {error}"))?;
             listening.push(Listening { asked, address: bound[0].address });
             bound.into_iter().zip(&mut open).for_each(|(bound, own)| own.push(bound));
