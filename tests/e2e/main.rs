@@ -19,6 +19,8 @@ mod filters;
 
 mod resilience;
 
+mod paths;
+
 mod balance;
 
 mod pool;
