@@ -17,6 +17,8 @@ mod route;
 
 mod filters;
 
+mod resilience;
+
 mod paths;
 
 mod balance;
