@@ -70,6 +70,7 @@ pub(crate) fn build(
     let snapshot = Snapshot::build(&config)
         .map_err(|errors| Diagnostics(errors.into_iter().map(error).collect()))?;
     warnings.0.extend(snapshot.warnings().into_iter().map(warning));
+    let snapshot = snapshot.with_written(source.written());
     Ok(Opened { config, snapshot, warnings })
 }
 

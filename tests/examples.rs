@@ -12,7 +12,8 @@ const FILTERS_TO_COME: [&str; 8] =
     ["rate_limit", "auth", "circuit_breaker", "retry", "rate_limit", "cors", "logging", "metrics"];
 
 /// What the examples expect of the environment.
-const ENVIRONMENT: [(&str, &str); 1] = [("JWT_SECRET", "a-secret-of-the-test")];
+const ENVIRONMENT: [(&str, &str); 2] =
+    [("JWT_SECRET", "a-secret-of-the-test"), ("ADMIN_TOKEN", "a-token-of-the-test")];
 
 fn examples() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples");

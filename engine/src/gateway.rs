@@ -9,12 +9,13 @@ use ringway_config::{Count, Driver};
 use crate::accept;
 use crate::admission::Places;
 use crate::compute::Pool;
+use crate::control::admin::{self, Admin};
 use crate::control::{self, Control, Event};
 use crate::cores::{self, RingTrial};
 use crate::limits::MAILBOX;
 use crate::metrics::Shard;
 use crate::run::{self, Start};
-use crate::shared::{Mailbox, Shared, SharedBudget};
+use crate::shared::{Mailbox, Shared, SharedBudget, SharedFlag};
 use crate::snapshot::{Snapshot, bound};
 use crate::worker::{Colleague, Common};
 
@@ -25,6 +26,14 @@ pub enum StartError {
     #[error("cannot listen on {address}: {error}{}", listen_help(.error))]
     Listen {
         /// The address of `server.listen`.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The admin API cannot be listened on.
+    #[error("the admin API cannot listen on {address}: {error}{}", admin_help(.error))]
+    Admin {
+        /// The address of `admin.listen`.
         address: SocketAddr,
         /// Why not.
         error: io::Error,
@@ -76,12 +85,22 @@ fn listen_help(error: &io::Error) -> &'static str {
     }
 }
 
+fn admin_help(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            " (another program has this port: stop it, or change `admin.listen`)"
+        }
+        _ => listen_help(error),
+    }
+}
+
 /// A gateway at work.
 pub struct Running {
     /// Where it listens, ports chosen.
     pub addresses: Vec<SocketAddr>,
     control: Control,
     workers: Vec<JoinHandle<io::Result<()>>>,
+    admin: Option<Admin>,
 }
 
 /// Starts a gateway, serves until SIGTERM or SIGINT, drains, and returns.
@@ -113,6 +132,12 @@ pub fn start(snapshot: Snapshot) -> Result<Running, StartError> {
         addresses.push(bound[0].local_addr()?);
         bound.into_iter().zip(&mut by_worker).for_each(|(socket, own)| own.push(socket));
     }
+    let admin = snapshot
+        .admin
+        .clone()
+        .map(admin::Listener::bind)
+        .transpose()
+        .map_err(|(address, error)| StartError::Admin { address, error })?;
     let mut inboxes = Vec::new();
     let mut colleagues = Vec::new();
     for _ in 0..count {
@@ -130,6 +155,7 @@ pub fn start(snapshot: Snapshot) -> Result<Running, StartError> {
         accept: server.accept,
         colleagues,
         pool: Pool::start()?,
+        draining: SharedFlag::default(),
     });
     let drain_timeout = server.drain_timeout.0;
     let pin = settings.pin;
@@ -157,12 +183,16 @@ pub fn start(snapshot: Snapshot) -> Result<Running, StartError> {
         };
         workers.push(thread.spawn(work)?);
     }
-    let control = Control::start(snapshot, common, resolved, drain_timeout)?;
+    let control = Control::start(snapshot.clone(), common.clone(), resolved, drain_timeout)?;
+    let admin = admin.map(|listener| {
+        listener.start(admin::Asked { common, snapshot, io_uring, addresses: addresses.clone() })
+    });
+    let admin = admin.transpose()?;
     for address in &addresses {
         let driver = if io_uring { "io_uring" } else { "epoll" };
         tracing::info!(%address, driver, workers = count, "listening");
     }
-    Ok(Running { addresses, control, workers })
+    Ok(Running { addresses, control, workers, admin })
 }
 
 impl Running {
@@ -192,6 +222,9 @@ impl Running {
                 Err(_) => "was lost to a panic".to_owned(),
             };
             outcome = outcome.and(Err(StartError::Worker { id, how }));
+        }
+        if let Some(admin) = self.admin {
+            admin.stop();
         }
         let _ = self.control.events().send(Event::Stopped);
         self.control.wait();

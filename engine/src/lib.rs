@@ -124,7 +124,9 @@ pub mod limits;
 pub mod message;
 pub mod metrics;
 pub mod shared;
+pub mod status;
 pub mod template;
+pub mod url;
 
 pub use gateway::{Running, StartError};
 pub use snapshot::{BuildError, Snapshot};

@@ -22,7 +22,7 @@ use crate::filter::{Chain, Core};
 use crate::limits::{MAILBOX_PATIENCE, POOLED_ROOMS};
 use crate::metrics::Shard;
 use crate::room::Room;
-use crate::shared::{Mailbox, Shared, SharedBudget};
+use crate::shared::{Mailbox, Shared, SharedBudget, SharedFlag};
 use crate::snapshot::{Route, Snapshot};
 use crate::upstream::{Addresses, Plan, Upstream};
 
@@ -46,6 +46,8 @@ pub(crate) struct Common {
     pub(crate) colleagues: Vec<Colleague>,
     /// Who does what would block.
     pub(crate) pool: Pool,
+    /// Up from the moment that a stop has been asked for.
+    pub(crate) draining: SharedFlag,
 }
 
 /// A worker as the others see it.

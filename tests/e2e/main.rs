@@ -43,6 +43,8 @@ mod memory;
 
 mod shutdown;
 
+mod admin;
+
 mod curl;
 
 mod cli;

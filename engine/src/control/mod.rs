@@ -1,5 +1,6 @@
 //! The control thread: everything that is not a request.
 
+pub(crate) mod admin;
 pub(crate) mod errands;
 pub(crate) mod resolve;
 pub(crate) mod signals;
@@ -70,6 +71,7 @@ fn control(events: &Receiver<Event>, common: &Common, drain_timeout: Duration) {
     for event in events {
         match event {
             Event::Stop => {
+                common.draining.raise();
                 tracing::info!(?drain_timeout, "stopping: finishing what is open");
                 tell_all(common, || Message::Drain(drain_timeout));
             }
