@@ -17,6 +17,8 @@ pub struct Status {
     pub driver: String,
     /// Seconds since the start.
     pub uptime_seconds: f64,
+    /// What became of the reloads so far.
+    pub reloads: ReloadStatus,
     /// The addresses that requests come in by.
     pub listeners: Vec<SocketAddr>,
     /// How many routes there are.
@@ -25,6 +27,34 @@ pub struct Status {
     pub workers: Vec<WorkerStatus>,
     /// Every upstream, in the order of the file.
     pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// What became of the reloads so far.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReloadStatus {
+    /// Those that every worker has adopted.
+    pub good: u64,
+    /// Those that changed nothing, because the file could not be served.
+    pub failed: u64,
+    /// Why the last one failed, as long as none has gone well since.
+    pub failure: Option<String>,
+}
+
+/// The answer to `POST /reload`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reloaded {
+    /// Routes that are served now.
+    pub routes: usize,
+    /// Upstreams, those that are a route's own among them.
+    pub upstreams: usize,
+    /// Addresses that are listened on.
+    pub listeners: usize,
+    /// Milliseconds for reading the file and building the snapshot.
+    pub build_ms: f64,
+    /// Milliseconds from the request to the last worker's adoption.
+    pub adopted_ms: f64,
 }
 
 /// Whether a gateway serves or ends.

@@ -19,6 +19,8 @@ scenes![
     bodies_and_heads_are_bounded,
     clients_that_never_read_are_let_go,
     it_is_not_ready_while_it_drains,
+    it_reloads_the_file_or_says_what_is_wrong,
+    a_reload_may_change_the_token_but_not_the_place,
 ];
 
 /// Loopback, any port; `listen:` of the server has to be written beside it.
@@ -366,4 +368,56 @@ fn it_is_not_ready_while_it_drains(driver: Driver) {
     gate.open();
     client.answer().expect(200);
     assert_eq!(gateway.exit().code(), Some(0));
+}
+
+fn it_reloads_the_file_or_says_what_is_wrong(driver: Driver) {
+    let local = crate::harness::dedent(LOCAL);
+    let answering = |body: &str| {
+        format!("{local}routes:\n  - {{name: all, prefix: /, respond: {{body: {body}}}}}\n")
+    };
+    let gateway = Gateway::start(driver, &answering("old"));
+    let mut operator = Operator::of(&gateway);
+    let mut client = gateway.client();
+    assert_eq!(client.get("/").expect(200).text(), "old");
+    gateway.rewrite(&answering("new"));
+    let report = operator.post("/reload", "").expect(200).json();
+    assert_eq!((&report["routes"], &report["listeners"]), (&1.into(), &1.into()), "{report:#}");
+    assert!(report["adopted_ms"].as_f64() >= report["build_ms"].as_f64(), "{report:#}");
+    assert_eq!(client.get("/").expect(200).text(), "new");
+    gateway.rewrite(&answering("new").replace("prefix", "prefx"));
+    let refused = operator.post("/reload", "").expect_error(422).json();
+    let message = refused["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("did you mean `prefix`?"), "{message}");
+    assert_eq!(client.get("/").expect(200).text(), "new");
+    let reloads = operator.get("/status").expect(200).json()["reloads"].clone();
+    assert_eq!((&reloads["good"], &reloads["failed"]), (&1.into(), &1.into()), "{reloads:#}");
+    assert!(reloads["failure"].as_str().is_some_and(|why| why.contains("prefx")), "{reloads:#}");
+    operator.send("GET", "/reload", &[], "").answer().expect_error(405);
+}
+
+fn a_reload_may_change_the_token_but_not_the_place(driver: Driver) {
+    let local = crate::harness::dedent(LOCAL);
+    let file = |token: &str| {
+        let route = "routes:\n  - {name: all, prefix: /, respond: {body: hi}}\n";
+        format!("{local}  token: {token}\n{route}")
+    };
+    let gateway = Gateway::start(driver, &file(TOKEN));
+    let address = admin_of(&gateway);
+    let ask = |method: &str, target: &str, token: &str| {
+        let mut operator = Operator { client: Client::connect(address), host: "any.test".into() };
+        let bearer = format!("Authorization: Bearer {token}");
+        let fields = [&bearer, "Content-Type: application/json"];
+        operator.send(method, target, &fields, "").answer()
+    };
+    let other = "another-horse-battery-staple";
+    gateway.rewrite(&file(other));
+    ask("POST", "/reload", TOKEN).expect(200);
+    ask("GET", "/status", TOKEN).expect_error(401);
+    ask("GET", "/status", other).expect(200);
+    gateway.rewrite(&file(other).replace("listen: 127.0.0.1:0", "listen: 127.0.0.2:0"));
+    let refused = ask("POST", "/reload", other).expect_error(422).text();
+    assert!(refused.contains("`admin.listen` cannot change"), "{refused}");
+    gateway.rewrite("routes:\n  - {name: all, prefix: /, respond: {body: hi}}\n");
+    ask("POST", "/reload", other).expect_error(422);
+    ask("GET", "/status", other).expect(200);
 }

@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 
-use super::Desk;
+use super::Context;
 use super::answer::{Answer, Refusal};
 use crate::explain::{Explanation, Query};
 use crate::shared::Shared;
@@ -18,7 +18,7 @@ const BODY: usize = 64 * 1024;
 
 /// Says what would become of a request.
 pub(super) async fn explain(
-    State(desk): State<Shared<Desk>>,
+    State(context): State<Shared<Context>>,
     request: Request,
 ) -> Answer<Explanation> {
     let question: Question = read(request).await?;
@@ -39,7 +39,7 @@ pub(super) async fn explain(
     if text.contains(|letter: char| letter.is_control() || letter == ' ') {
         return Err(Refusal::bad("a URL has no blanks and no control characters"));
     }
-    Ok(Json(desk.asked.snapshot.explain(&Query {
+    Ok(Json(context.snapshot().explain(&Query {
         method: question.method,
         host: target.host,
         target: target.path_and_query,

@@ -16,7 +16,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::answer::Refusal;
-use super::{Desk, PUBLIC};
+use super::{Context, PUBLIC};
 use crate::clock;
 use crate::shared::Shared;
 
@@ -33,11 +33,11 @@ const LOG_EVERY: Duration = Duration::from_secs(1);
 /// Lets a request pass to its handler, or refuses it; and puts on every answer what a browser has
 /// to know about it.
 pub(super) async fn guard(
-    State(desk): State<Shared<Desk>>,
+    State(context): State<Shared<Context>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let mut response = match judge(&desk, &request) {
+    let mut response = match judge(&context, &request) {
         Ok(()) => match tokio::time::timeout(PATIENCE, next.run(request)).await {
             Ok(response) => response,
             Err(_) => Refusal::new(
@@ -77,10 +77,13 @@ const BROWSER: [(&str, &str); 5] = [
     ("x-frame-options", "DENY"),
 ];
 
-fn judge(desk: &Desk, request: &Request) -> Result<(), Refusal> {
+fn judge(context: &Context, request: &Request) -> Result<(), Refusal> {
     let host = host(request)?;
-    match &desk.token {
-        None if !is_local(host, desk.address.ip()) => {
+    // Asked anew each time: a reload may bring another.
+    let snapshot = context.snapshot();
+    let token = snapshot.admin.as_ref().and_then(|admin| admin.token.as_ref());
+    match token {
+        None if !is_local(host, context.address.ip()) => {
             return Err(Refusal::new(
                 StatusCode::FORBIDDEN,
                 "without a token, the admin API answers only to localhost and its own address; \
@@ -88,7 +91,8 @@ fn judge(desk: &Desk, request: &Request) -> Result<(), Refusal> {
             ));
         }
         Some(token) if !PUBLIC.contains(&request.uri().path()) => {
-            check_token(request.headers(), token).inspect_err(|_| log_refusal(desk, request))?;
+            check_token(request.headers(), token.expose())
+                .inspect_err(|_| log_refusal(context, request))?;
         }
         _ => {}
     }
@@ -176,14 +180,14 @@ fn check_post(headers: &HeaderMap, host: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn log_refusal(desk: &Desk, request: &Request) {
-    let now = clock::now().saturating_duration_since(desk.started);
-    let last = Duration::from_millis(desk.refused_at.get());
-    if desk.refused_at.get() > 0 && now < last + LOG_EVERY {
+fn log_refusal(context: &Context, request: &Request) {
+    let now = clock::now().saturating_duration_since(context.started);
+    let last = Duration::from_millis(context.refused_at.get());
+    if context.refused_at.get() > 0 && now < last + LOG_EVERY {
         return;
     }
     let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(1);
-    desk.refused_at.add(millis.wrapping_sub(desk.refused_at.get()));
+    context.refused_at.add(millis.wrapping_sub(context.refused_at.get()));
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
     tracing::warn!(?peer, path = %request.uri().path(), "admin: refused without the right token");
 }

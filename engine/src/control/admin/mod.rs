@@ -12,6 +12,7 @@ mod answer;
 mod explain;
 mod guard;
 mod listen;
+mod reload;
 mod routes;
 mod status;
 
@@ -24,10 +25,12 @@ use axum::Router;
 use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
+use crossbeam_channel::Sender;
 use ringway_config as config;
 use tokio::sync::oneshot;
 
 use self::answer::Refusal;
+use super::Event;
 use crate::clock;
 use crate::shared::{Shared, SharedCount};
 use crate::snapshot::Snapshot;
@@ -40,25 +43,30 @@ const PUBLIC: &[&str] = &["/health", "/ready"];
 /// What the admin API asks.
 pub(crate) struct Asked {
     pub(crate) common: Shared<Common>,
-    pub(crate) snapshot: Shared<Snapshot>,
+    /// Where the control thread hears what it is to do.
+    pub(crate) events: Sender<Event>,
     pub(crate) io_uring: bool,
-    /// Where the gateway listens, ports chosen.
-    pub(crate) addresses: Vec<SocketAddr>,
 }
 
 /// What every handler has.
-struct Desk {
+struct Context {
     asked: Asked,
-    /// Where the admin API listens, port chosen.
+    /// Where the admin API listens, port chosen. A reload does not move it.
     address: SocketAddr,
-    token: Option<String>,
     started: Instant,
     /// When a refusal was last logged, in milliseconds since the start.
     refused_at: SharedCount,
 }
 
+impl Context {
+    /// The snapshot that requests are served by now.
+    fn snapshot(&self) -> Shared<Snapshot> {
+        self.asked.common.live.snapshot()
+    }
+}
+
 /// The endpoints: method, path, handler. The document describes the same ones; a test compares.
-fn endpoints() -> Vec<(Method, &'static str, MethodRouter<Shared<Desk>>)> {
+fn endpoints() -> Vec<(Method, &'static str, MethodRouter<Shared<Context>>)> {
     vec![
         (Method::GET, "/health", get(status::health)),
         (Method::GET, "/ready", get(status::ready)),
@@ -66,10 +74,11 @@ fn endpoints() -> Vec<(Method, &'static str, MethodRouter<Shared<Desk>>)> {
         (Method::GET, "/config", get(routes::config)),
         (Method::GET, "/routes", get(routes::routes)),
         (Method::POST, "/explain", post(explain::explain)),
+        (Method::POST, "/reload", post(reload::reload)),
     ]
 }
 
-fn router(desk: &Shared<Desk>) -> Router {
+fn router(context: &Shared<Context>) -> Router {
     let all = endpoints().into_iter();
     all.fold(Router::new(), |router, (_, path, handler)| router.route(path, handler))
         .fallback(|| async {
@@ -79,8 +88,8 @@ fn router(desk: &Shared<Desk>) -> Router {
             let message = "this cannot be asked with this method; see `Allow`";
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message)
         })
-        .layer(from_fn_with_state(desk.clone(), guard::guard))
-        .with_state(desk.clone())
+        .layer(from_fn_with_state(context.clone(), guard::guard))
+        .with_state(context.clone())
 }
 
 /// The listening socket, before anything answers on it.
@@ -110,11 +119,10 @@ impl Listener {
     /// When the thread cannot be made.
     pub(crate) fn start(self, asked: Asked) -> io::Result<Admin> {
         let address = self.socket.local_addr()?;
-        let token = self.settings.token.map(|token| token.expose().to_owned());
-        tracing::info!(%address, token = token.is_some(), "admin API");
+        tracing::info!(%address, token = self.settings.token.is_some(), "admin API");
         let started = clock::now();
         let refused_at = SharedCount::default();
-        let desk = Shared::new(Desk { asked, address, token, started, refused_at });
+        let context = Shared::new(Context { asked, address, started, refused_at });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let socket = self.socket;
@@ -123,7 +131,7 @@ impl Listener {
             let tasks = tokio::task::LocalSet::new();
             tasks.block_on(&runtime, async move {
                 match tokio::net::TcpListener::from_std(socket) {
-                    Ok(listener) => listen::serve(listener, router(&desk), stopped).await,
+                    Ok(listener) => listen::serve(listener, router(&context), stopped).await,
                     Err(error) => tracing::error!(%error, "the admin API cannot listen"),
                 }
             });

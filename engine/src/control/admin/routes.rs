@@ -5,7 +5,7 @@ use axum::extract::{Query, State};
 use ringway_config::{PathMatch, ValueMatch, ValueTest};
 use serde::{Deserialize, Serialize};
 
-use super::Desk;
+use super::Context;
 use super::answer::{Answer, Refusal};
 use crate::filter::Blueprint;
 use crate::shared::Shared;
@@ -24,8 +24,8 @@ pub(super) struct Configuration {
 }
 
 /// The file as it was read, values from the environment by their names and secrets masked.
-pub(super) async fn config(State(desk): State<Shared<Desk>>) -> Json<Configuration> {
-    Json(Configuration { config: desk.asked.snapshot.written.masked() })
+pub(super) async fn config(State(context): State<Shared<Context>>) -> Json<Configuration> {
+    Json(Configuration { config: context.snapshot().written.masked() })
 }
 
 /// Which routes are asked for.
@@ -49,14 +49,14 @@ fn shown() -> usize {
 
 /// The routes in the order of the file.
 pub(super) async fn routes(
-    State(desk): State<Shared<Desk>>,
+    State(context): State<Shared<Context>>,
     wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
 ) -> Answer<Routes> {
     let Query(wanted) = wanted.map_err(|error| Refusal::bad(error.body_text()))?;
     if wanted.limit == 0 || wanted.limit > MOST {
         return Err(Refusal::bad(format!("limit: write a number from 1 to {MOST}")));
     }
-    let snapshot = &desk.asked.snapshot;
+    let snapshot = &context.snapshot();
     let part = wanted.find.to_lowercase();
     let fits = |route: &&Route| part.is_empty() || route.name.to_lowercase().contains(&part);
     let fitting = || snapshot.routes.iter().filter(fits);

@@ -5,12 +5,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 
-use super::Desk;
+use super::Context;
 use super::answer::{Answer, Refusal};
 use crate::clock;
 use crate::explain;
 use crate::shared::Shared;
-use crate::status::{self, Status, TargetStatus, UpstreamStatus, WorkerStatus};
+use crate::status::{self, ReloadStatus, Status, TargetStatus, UpstreamStatus, WorkerStatus};
 use crate::upstream::Plan;
 use crate::worker::Colleague;
 
@@ -26,8 +26,8 @@ pub(super) async fn health() -> Json<Said> {
 }
 
 /// It takes requests: its listeners are open, and nobody has asked it to stop.
-pub(super) async fn ready(State(desk): State<Shared<Desk>>) -> Answer<Said> {
-    match state(&desk) {
+pub(super) async fn ready(State(context): State<Shared<Context>>) -> Answer<Said> {
+    match state(&context) {
         status::State::Ready => Ok(Json(Said { status: "ready" })),
         status::State::Draining => {
             let message = "it is stopping: what is open is finished, nothing new is accepted";
@@ -37,26 +37,33 @@ pub(super) async fn ready(State(desk): State<Shared<Desk>>) -> Answer<Said> {
 }
 
 /// What every worker and every upstream does.
-pub(super) async fn status(State(desk): State<Shared<Desk>>) -> Json<Status> {
-    let asked = &desk.asked;
+pub(super) async fn status(State(context): State<Shared<Context>>) -> Json<Status> {
+    let asked = &context.asked;
+    let snapshot = context.snapshot();
     let workers = asked.common.colleagues.iter().enumerate();
     Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        state: state(&desk),
+        state: state(&context),
         driver: if asked.io_uring { "io_uring" } else { "epoll" }.to_owned(),
-        uptime_seconds: clock::now().saturating_duration_since(desk.started).as_secs_f64(),
-        listeners: asked.addresses.clone(),
-        routes: asked.snapshot.routes.len(),
+        reloads: reloads(&context),
+        uptime_seconds: clock::now().saturating_duration_since(context.started).as_secs_f64(),
+        listeners: asked.common.live.listening().to_vec(),
+        routes: snapshot.routes.len(),
         workers: workers.map(|(id, colleague)| worker(id, colleague)).collect(),
-        upstreams: asked.snapshot.upstreams.iter().map(|plan| upstream(plan)).collect(),
+        upstreams: snapshot.upstreams.iter().map(|plan| upstream(plan)).collect(),
     })
 }
 
-fn state(desk: &Desk) -> status::State {
-    match desk.asked.common.draining.is_up() {
+fn state(context: &Context) -> status::State {
+    match context.asked.common.draining.is_up() {
         true => status::State::Draining,
         false => status::State::Ready,
     }
+}
+
+fn reloads(context: &Context) -> ReloadStatus {
+    let reloads = context.asked.common.live.reloads();
+    ReloadStatus { good: reloads.good, failed: reloads.failed, failure: reloads.failure.clone() }
 }
 
 fn worker(id: usize, colleague: &Colleague) -> WorkerStatus {
