@@ -49,6 +49,8 @@ mod reload;
 
 mod shutdown;
 
+mod admin;
+
 mod curl;
 
 mod cli;
