@@ -14,7 +14,7 @@ use crate::filter::{Blueprint, Errand, Settings};
 use crate::http1::HeadLimits;
 use crate::route::Table;
 use crate::shared::Shared;
-use crate::template::Template;
+use crate::template::{CLAIM, Template};
 use crate::upstream::Plan;
 
 /// A configuration made ready to serve.
@@ -129,15 +129,21 @@ impl Snapshot {
         let routes: Vec<Route> =
             (0..config.routes.len()).filter_map(|at| builder.route(config, at)).collect();
         let matching: Vec<_> = config.routes.iter().map(|r| &r.matching).collect();
+        let table = Table::build(matching, &config.server.path);
         builder.check_filters("global_filters", &global_filters, false);
+        builder.check_variables("global_filters", &global_filters, None);
         let identified = global_filters.iter().any(|filter| filter.identifies());
         for (at, route) in config.routes.iter().enumerate() {
             if let Some(built) = routes.iter().find(|built| built.name == route.name) {
                 let place = format!("routes[{at}].filters");
                 builder.check_filters(&place, &built.filters, identified);
+                if let Ok(table) = &table {
+                    let here: Vec<_> = table.parameters(at).map(str::to_owned).collect();
+                    builder.check_variables(&place, &built.filters, Some(&here));
+                }
             }
         }
-        let table = Table::build(matching, &config.server.path).map_err(|errors| {
+        let table = table.map_err(|errors| {
             errors.into_iter().map(|e| BuildError {
                 path: format!("routes[{}].{}", e.route, e.field),
                 message: e.message,
@@ -253,6 +259,26 @@ impl Builder {
                 self.error(format!("{place}.{field}"), message, Some(help));
             }
             identified |= filter.identifies();
+        }
+    }
+
+    /// Holds the variables of filters' templates against those that there are.
+    fn check_variables(
+        &mut self,
+        place: &str,
+        filters: &[Shared<dyn Blueprint>],
+        here: Option<&[String]>,
+    ) {
+        for (at, filter) in filters.iter().enumerate() {
+            for (field, name) in filter.variables() {
+                if name.starts_with(CLAIM) {
+                    continue;
+                }
+                if let Some((message, help)) = config::unknown_variable(&name, here) {
+                    let place = format!("{place}[{at}].{}.{field}", filter.name());
+                    self.error(place, message, Some(&help));
+                }
+            }
         }
     }
 
