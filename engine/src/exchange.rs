@@ -166,6 +166,8 @@ pub struct Request {
     pub(crate) has_query: bool,
     /// The path and query to send on, after rewrites; see [`Request::target`].
     pub(crate) target: Vec<u8>,
+    /// Where a changed target is normalised; its memory stays.
+    spare: Vec<u8>,
     /// How a changed target is normalised.
     pub(crate) path_policy: PathPolicy,
     /// Bytes of `raw` that belong to this request; what is behind them is the next one's.
@@ -298,6 +300,15 @@ impl Exchange {
         true
     }
 
+    /// True when the client came over https. The gateway itself speaks plain http; a trusted proxy
+    /// before it says so in `X-Forwarded-Proto`.
+    pub fn is_https(&self) -> bool {
+        let proto = self.request.field(FieldName::XForwardedProto);
+        let proto = proto.filter(|_| self.client.through_trusted_proxy);
+        let first = proto.and_then(|proto| items(proto).next());
+        first.is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
+    }
+
     /// Has `holder` told when the exchange is over, after every `on_end`.
     pub fn hold(&mut self, holder: Rc<dyn Hold>, token: u64) {
         self.held.0.push((holder, token));
@@ -337,8 +348,13 @@ impl Request {
     /// # Errors
     /// When it is no path; the target is then as before.
     pub fn set_target(&mut self, target: &[u8]) -> Result<(), PathError> {
-        let before = std::mem::replace(&mut self.target, target.to_vec());
-        self.normalise_target().inspect_err(|_| self.target = before)
+        if normalise(target, &self.path_policy, &mut self.spare)?.unchanged {
+            self.target.clear();
+            self.target.extend_from_slice(target);
+        } else {
+            std::mem::swap(&mut self.target, &mut self.spare);
+        }
+        Ok(())
     }
 
     /// Leaves every query parameter of this name out of what the upstream sees.
@@ -357,9 +373,8 @@ impl Request {
     }
 
     pub(crate) fn normalise_target(&mut self) -> Result<(), PathError> {
-        let mut normal = Vec::new();
-        if !normalise(&self.target, &self.path_policy, &mut normal)?.unchanged {
-            self.target = normal;
+        if !normalise(&self.target, &self.path_policy, &mut self.spare)?.unchanged {
+            std::mem::swap(&mut self.target, &mut self.spare);
         }
         Ok(())
     }

@@ -59,6 +59,10 @@ registry! {
     cors Cors,
     fault Fault,
     headers Headers,
+    redirect Redirect,
+    request_id RequestId,
+    rewrite Rewrite,
+    security_headers SecurityHeaders,
 }
 
 /// Names the filter in front of the field that is wrong: its settings stand below its name.

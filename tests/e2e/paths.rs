@@ -11,6 +11,10 @@ scenes![
     headers_go_on_under_another_name,
     what_the_gateway_writes_itself_can_be_taken_away,
     a_route_can_name_itself_and_its_client,
+    browsers_are_told_to_be_strict,
+    a_client_is_sent_to_the_one_address,
+    a_path_is_rewritten_and_stays_a_path,
+    a_request_has_one_id,
 ];
 
 const PREFLIGHT: [&str; 2] = ["Origin: https://app.test", "Access-Control-Request-Method: POST"];
@@ -226,4 +230,125 @@ fn templates_of_filters_are_checked_with_the_file() {
     let claims = "request: {set: {X-A: \"${claims.X-Role}\"}}";
     check(claims, "", &[":6:", "nothing before this filter tells who asks", "`auth`"]);
     check("request: {set: {X-A: \"${user\"}}", "", &[":6:", "without `}`"]);
+}
+
+fn browsers_are_told_to_be_strict(driver: Driver) {
+    let origin = Origin::answering(
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Frame-Options: DENY\r\n\
+         X-Powered-By: inner\r\n\r\nhi",
+    );
+    let yaml = "
+        server:
+          trusted_proxies: [127.0.0.1]
+          server_header: ringway
+        global_filters:
+          - security_headers
+    ";
+    let yaml = format!("{}{}", dedent(yaml), forward_route(&origin, ""));
+    let gateway = Gateway::start(driver, &yaml);
+    let answer = gateway.client().get_with("/", &["X-Forwarded-Proto: https"]).expect(200);
+    assert_eq!(answer.head.all("x-frame-options"), ["DENY"]);
+    assert_eq!(answer.field("x-content-type-options"), Some("nosniff"));
+    assert_eq!(answer.field("strict-transport-security"), Some("max-age=31536000"));
+    assert_eq!(answer.field("x-powered-by"), Some("inner"));
+    let answer = gateway.get("/").expect(200);
+    assert_eq!(answer.field("strict-transport-security"), None, "it came over plain http");
+
+    let strict = "- security_headers: {override: true, hide_server: true}";
+    let gateway = Gateway::start(driver, &yaml.replace("- security_headers", strict));
+    let answer = gateway.get("/").expect(200);
+    assert_eq!(answer.head.all("x-frame-options"), ["SAMEORIGIN"]);
+    assert_eq!(answer.head.all("server"), [""; 0]);
+    assert_eq!(answer.head.all("x-powered-by"), [""; 0]);
+}
+
+fn a_client_is_sent_to_the_one_address(driver: Driver) {
+    let origin = Origin::echo();
+    let yaml = "
+        server:
+          trusted_proxies: [127.0.0.1]
+          path: {merge_slashes: false}
+        global_filters:
+          - redirect:
+              scheme: https
+              trailing_slash: remove
+    ";
+    let yaml = format!("{}{}", dedent(yaml), forward_route(&origin, ""));
+    let gateway = Gateway::start(driver, &yaml);
+    let mut client = gateway.client();
+    let answer = client.get("/a/%7eb/?c=d").expect(308);
+    assert_eq!(answer.field("location"), Some("https://gateway.test/a/~b?c=d"));
+    let https = ["X-Forwarded-Proto: https"];
+    let answer = client.get_with("//evil.test/", &https).expect(308);
+    assert_eq!(answer.field("location"), Some("/evil.test"), "a path and no host");
+    client.get_with("/a/../%2e./..;/x?y", &https).expect(200);
+    assert_eq!(origin.request().target, "/x?y");
+}
+
+fn a_path_is_rewritten_and_stays_a_path(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let rewrite = r#"
+        filters:
+          - rewrite:
+              rules:
+                - {regex: "/blog/([0-9]+)/(?<slug>[^/]+)", replacement: "/posts/${slug}?year=${1}"}
+                - {regex: "/join/(.*)_(.*)", replacement: "/${1}${2}"}
+                - {regex: "/route/.*", replacement: "/${route}"}
+    "#;
+    let gateway = Gateway::forward_route(driver, &origin, rewrite);
+    let mut client = gateway.client();
+    for (asked, sent) in [
+        ("/blog/2024/a-b?c", "/posts/a-b?year=2024"),
+        ("/other?c", "/other?c"),
+        ("/route/x?c", "/all?c"),
+        ("/join/a/._./secret", "/secret"),
+        ("/join/%2e_%2e/up", "/up"),
+        ("/join//_/evil.test", "/evil.test"),
+        ("/join/a%250d_%250aX:b", "/a%250d%250aX:b"),
+        ("/join/%0_d", "400"),
+        ("/join/%25_0d%0a", "/%250d%0A"),
+        ("/join/..%2_fetc", "400"),
+    ] {
+        let answer = client.get(asked);
+        match sent.parse() {
+            Ok(status) => {
+                answer.expect_error(status);
+                client = gateway.client();
+            }
+            Err(_) => {
+                answer.expect(200);
+                assert_eq!(origin.requests().last().unwrap().target, sent, "{asked}");
+            }
+        }
+    }
+}
+
+fn a_request_has_one_id(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let filters = "
+        filters:
+          - request_id:
+              header: X-Correlation-ID
+              trust: never
+              format: uuid_v7
+          - headers:
+              request:
+                set: {X-Copy: \"${request_id}\"}
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, filters);
+    let sent = ["X-Request-ID: theirs", "X-Correlation-ID: forged"];
+    let answer = gateway.client().get_with("/", &sent).expect(200);
+    let id = answer.field("x-correlation-id").unwrap();
+    assert_eq!((id.len(), &id[14..15]), (36, "7"), "{id}");
+    let request = origin.request();
+    assert_eq!(request.head.all("x-correlation-id"), [id]);
+    assert_eq!(request.head.all("x-copy"), [id]);
+    assert_eq!(request.head.all("x-request-id"), [""; 0]);
+
+    let usual = Gateway::forward_route(driver, &origin, "filters: [request_id]");
+    let answer = usual.client().get_with("/", &["X-Request-ID: theirs"]).expect(200);
+    assert_eq!(answer.head.all("x-request-id"), ["theirs"]);
+    assert_eq!(origin.requests()[1].head.all("x-request-id"), ["theirs"]);
+    let made = usual.get("/").expect(200);
+    assert_eq!(origin.requests()[2].head.all("x-request-id"), made.head.all("x-request-id"));
 }
