@@ -60,7 +60,11 @@ registry! {
     cors Cors,
     fault Fault,
     headers Headers,
+    redirect Redirect,
+    request_id RequestId,
     retry Retry,
+    rewrite Rewrite,
+    security_headers SecurityHeaders,
 }
 
 mod cause;
