@@ -44,6 +44,7 @@ mod sections;
 mod text_or;
 
 // What is written in each section, and what is needed of it.
+mod health;
 mod log;
 mod route;
 mod server;
@@ -80,6 +81,7 @@ use findings::Findings;
 pub use address::{Address, Cidr};
 pub use condition::{Matching, PathMatch, ValueMatch, ValueTest};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use health::{Health, HealthCheck, HttpProbe, OutlierDetection, Probe, StatusRange};
 pub use log::{Level, Log, LogFormat};
 pub use reference::reference;
 pub use route::{

@@ -16,6 +16,7 @@ use crate::metrics::Shard;
 use crate::run::{self, Start};
 use crate::shared::{Mailbox, Shared, SharedBudget};
 use crate::snapshot::{Snapshot, bound};
+use crate::upstream::Registry;
 use crate::worker::{Colleague, Common};
 
 /// Why a gateway cannot start.
@@ -130,11 +131,13 @@ pub fn start(snapshot: Snapshot) -> Result<Running, StartError> {
         accept: server.accept,
         colleagues,
         pool: Pool::start()?,
+        registry: Shared::new(Registry::new(count)),
     });
     let drain_timeout = server.drain_timeout.0;
     let pin = settings.pin;
     let snapshot = Shared::new(snapshot);
     let resolved = Shared::new(control::resolve::all(&snapshot));
+    common.registry.adopt(&snapshot.upstreams, &resolved);
     let mut workers = Vec::new();
     let parts = cores.into_iter().zip(by_worker).zip(inboxes).enumerate();
     for (id, ((core, listeners), (inbox, ear))) in parts {

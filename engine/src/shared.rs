@@ -9,6 +9,9 @@
 //! *Invariant:* this file imports nothing of the house.
 #![expect(clippy::disallowed_types, reason = "this is the file that the ban points to")]
 
+mod health;
+mod latest;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::io::{self, Write};
@@ -19,6 +22,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
+
+pub use health::{SharedEpoch, SharedLock, SharedStreak, SharedWord};
+pub use latest::SharedLatest;
 
 /// An immutable value that several threads read.
 #[derive(Debug, Default)]

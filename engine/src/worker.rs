@@ -24,7 +24,7 @@ use crate::metrics::Shard;
 use crate::room::Room;
 use crate::shared::{Mailbox, Shared, SharedBudget};
 use crate::snapshot::{Route, Snapshot};
-use crate::upstream::{Addresses, Plan, Upstream};
+use crate::upstream::{Addresses, Plan, Registry, Upstream};
 
 /// What other threads tell a worker.
 pub(crate) enum Message {
@@ -46,6 +46,8 @@ pub(crate) struct Common {
     pub(crate) colleagues: Vec<Colleague>,
     /// Who does what would block.
     pub(crate) pool: Pool,
+    /// The endpoints of all upstreams, and how they are.
+    pub(crate) registry: Shared<Registry>,
 }
 
 /// A worker as the others see it.
@@ -98,6 +100,8 @@ impl Worker {
         let mut random = Rng::new(clock::seed());
         let jobs = Rc::<Jobs>::default();
         let core: Rc<dyn Core> = Rc::new(live_core(id, &common, jobs.clone()));
+        let registry = &common.registry;
+        let adopted = Adopted::new(snapshot, &core, addresses, registry, &mut random);
         Worker {
             id,
             io_uring,
@@ -107,7 +111,7 @@ impl Worker {
             common,
             drained_at: Cell::new(None),
             jobs,
-            adopted: Rc::new(Adopted::new(snapshot, &core, addresses, &mut random)),
+            adopted: Rc::new(adopted),
             rooms: RefCell::default(),
             random: RefCell::new(random),
             date: RefCell::default(),
@@ -188,6 +192,7 @@ impl Adopted {
         snapshot: &Shared<Snapshot>,
         core: &Rc<dyn Core>,
         addresses: &Addresses,
+        registry: &Shared<Registry>,
         random: &mut Rng,
     ) -> Self {
         let global = Chain(snapshot.global_filters.iter().map(|f| f.instance(core)).collect());
@@ -197,7 +202,8 @@ impl Adopted {
         };
         let chains = snapshot.routes.iter().map(chain).collect();
         let upstream = |plan: &Shared<Plan>| {
-            Rc::new(Upstream::new(plan.clone(), addresses, random.next_u64()))
+            let (registry, seed) = (registry.clone(), random.next_u64());
+            Rc::new(Upstream::new(plan.clone(), addresses, registry, core.id(), seed))
         };
         let upstreams = snapshot.upstreams.iter().map(upstream).collect();
         Adopted { snapshot: snapshot.clone(), chains, global, upstreams }

@@ -11,7 +11,7 @@ use crate::template;
 
 /// Fields that frame a message or belong to one connection: Ringway writes them itself
 /// (HTTP_SAFETY rules 1 and 14).
-const OWN_FIELDS: [&str; 8] = [
+pub(super) const OWN_FIELDS: [&str; 8] = [
     "connection",
     "content-length",
     "date",

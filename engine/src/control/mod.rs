@@ -1,6 +1,7 @@
 //! The control thread: everything that is not a request.
 
 pub(crate) mod errands;
+pub(crate) mod health;
 pub(crate) mod resolve;
 pub(crate) mod signals;
 
@@ -49,6 +50,7 @@ impl Control {
         let (sender, receiver) = bounded(EVENTS);
         resolve::start(&snapshot, resolved, sender.clone())?;
         errands::start(snapshot.errands())?;
+        health::start(common.registry.clone())?;
         let thread = std::thread::Builder::new()
             .name("ringway-control".to_owned())
             .spawn(move || control(&receiver, &common, drain_timeout))?;
@@ -74,10 +76,14 @@ fn control(events: &Receiver<Event>, common: &Common, drain_timeout: Duration) {
                 tell_all(common, || Message::Drain(drain_timeout));
             }
             Event::Resolved(addresses) => {
+                common.registry.resolve(&addresses);
                 let addresses = Shared::new(addresses);
                 tell_all(common, || Message::Addresses(addresses.clone()));
             }
-            Event::Stopped => return,
+            Event::Stopped => {
+                common.registry.close();
+                return;
+            }
         }
     }
 }
