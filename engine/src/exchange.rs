@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::buffer::Buffer;
 use crate::http1::write::{is_safe_value, is_token};
-use crate::http1::{HeadError, HeadLimits, MAX_FIELDS, parse_request};
+use crate::http1::{HeadError, HeadLimits, MAX_FIELDS, items, parse_request};
 use crate::message::{FieldName, RequestHead, ResponseHead, Span};
 use crate::route::Found;
 use crate::route::path::{PathError, normalise};
@@ -366,6 +366,11 @@ impl Request {
         self.edits.first(name, || self.head.find(self.raw(), name.as_bytes()))
     }
 
+    /// The method that a CORS preflight asks about; `None` for every other request.
+    pub fn asked_by_preflight(&self) -> Option<&[u8]> {
+        self.head.asked_by_preflight(self.raw())
+    }
+
     /// The first value of a known header as it arrived.
     pub fn field(&self, name: FieldName) -> Option<&[u8]> {
         self.head.field(self.raw(), name)
@@ -393,6 +398,26 @@ impl Response {
     /// The first value of a header as the client shall see it, edits included.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.edits.first(name, || self.head.find(self.raw(), name.as_bytes()))
+    }
+
+    /// Every value of a header as the client shall see it, edits included.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let arrived = !self.edits.replaces(name.as_bytes());
+        let arrived = self.head.all(self.raw(), name.as_bytes()).filter(move |_| arrived);
+        arrived.chain(self.edits.values(name))
+    }
+
+    /// Has `Vary` name this header of the request too, unless it does or names all of them
+    /// (RFC 9110 §12.5.5).
+    ///
+    /// # Errors
+    /// [`BadHeader`] when it is no name.
+    pub fn vary(&mut self, name: &str) -> Result<(), BadHeader> {
+        let named = |item: &[u8]| item == b"*" || item.eq_ignore_ascii_case(name.as_bytes());
+        if self.values("vary").any(|value| items(value).any(named)) {
+            return Ok(());
+        }
+        self.edits.add("Vary", name.as_bytes())
     }
 
     pub(crate) fn reset(&mut self) {
@@ -493,6 +518,12 @@ impl Edits {
             .iter()
             .filter(|e| e.kind != EditKind::Remove)
             .map(|e| (e.name.of(&self.text), e.value.of(&self.text)))
+    }
+
+    /// The values that were set or added.
+    fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let of_name = move |(its, _): &(&[u8], &[u8])| its.eq_ignore_ascii_case(name.as_bytes());
+        self.written().filter(of_name).map(|(_, value)| value)
     }
 
     /// The first value of a header, given the first that arrived.

@@ -17,6 +17,8 @@ mod route;
 
 mod filters;
 
+mod paths;
+
 mod balance;
 
 mod pool;
