@@ -43,6 +43,8 @@ mod noise;
 
 mod memory;
 
+mod reload;
+
 mod shutdown;
 
 mod curl;

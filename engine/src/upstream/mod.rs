@@ -39,13 +39,19 @@ pub struct Plan {
 /// The addresses that the names of targets stand for now, by target.
 pub type Addresses = std::collections::HashMap<config::Address, Vec<SocketAddr>>;
 
+/// A worker among those that share the registry.
+#[derive(Clone)]
+pub(crate) struct Seat {
+    pub(crate) registry: Shared<Registry>,
+    /// Its number.
+    pub(crate) worker: usize,
+}
+
 /// An upstream on one core.
 pub(crate) struct Upstream {
     /// What the file says of it.
     pub(crate) plan: Shared<Plan>,
-    registry: Shared<Registry>,
-    /// The number of this core.
-    worker: usize,
+    seat: Seat,
     /// Says that something has become of the endpoints; this is what it said last.
     epoch: RefCell<Shared<SharedEpoch>>,
     seen: Cell<u64>,
@@ -56,22 +62,22 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// An upstream at the addresses known now, for the worker of this number.
+    /// An upstream at the addresses known now, for a worker. Endpoints that `before` has too are
+    /// taken over with their connections and their state.
     pub(crate) fn new(
         plan: Shared<Plan>,
         addresses: &Addresses,
-        registry: Shared<Registry>,
-        worker: usize,
+        seat: Seat,
         seed: u64,
+        before: Option<&Upstream>,
     ) -> Self {
         let balancer = Balancer::new(&plan.settings.balance, seed);
         let upstream = Upstream {
             plan,
-            registry,
-            worker,
+            seat,
             epoch: RefCell::default(),
             seen: Cell::new(0),
-            endpoints: RefCell::default(),
+            endpoints: before.map(|before| before.endpoints.clone()).unwrap_or_default(),
             balancer: RefCell::new(balancer),
             loads: RefCell::default(),
         };
@@ -81,19 +87,20 @@ impl Upstream {
 
     /// Takes new addresses in. Endpoints that stay keep their connections and their state.
     pub(crate) fn resolve(&self, addresses: &Addresses) {
-        let name = &self.plan.name;
-        let members = self.registry.members(name);
+        let (name, Seat { registry, worker }) = (&self.plan.name, &self.seat);
+        let members = registry.members(name);
         let mut endpoints: Vec<Rc<Endpoint>> = Vec::new();
         for target in &self.plan.settings.targets {
             for &address in addresses.get(&target.addr).into_iter().flatten() {
                 if endpoints.iter().any(|e| e.address == address) {
                     continue;
                 }
-                let state = self.registry.state_of(&members, (name, address, target.weight));
+                let state = registry.state_of(&members, (name, address, target.weight));
+                let target = target.addr.to_string();
                 let known = self.endpoints.borrow();
-                endpoints.push(known.iter().find(|e| e.is(&state)).cloned().unwrap_or_else(|| {
-                    Rc::new(Endpoint::new(state, self.worker, target.addr.to_string()))
-                }));
+                let same = known.iter().find(|e| e.is(&state) && e.name == target).cloned();
+                endpoints
+                    .push(same.unwrap_or_else(|| Rc::new(Endpoint::new(state, *worker, target))));
             }
         }
         *self.endpoints.borrow_mut() = endpoints;

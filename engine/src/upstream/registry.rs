@@ -143,16 +143,10 @@ impl Registry {
         book.places =
             book.upstreams.iter().enumerate().map(|(at, h)| (h.plan.name.clone(), at)).collect();
         let directory = book.upstreams.iter().map(|h| (h.plan.name.clone(), h.members.clone()));
-        self.directory.store(Shared::new(directory.collect()));
+        self.directory.set(Shared::new(directory.collect()));
         self.adopted.bump();
         drop(book);
         self.changed.notify_one();
-    }
-
-    /// Takes new addresses of the same upstreams in.
-    pub(crate) fn resolve(&self, addresses: &Addresses) {
-        let plans: Vec<_> = self.book.lock().upstreams.iter().map(|h| h.plan.clone()).collect();
-        self.adopt(&plans, addresses);
     }
 
     fn held(&self, plan: &Shared<Plan>, wanted: Vec<Wanted>, before: Option<Held>) -> Held {
@@ -181,7 +175,7 @@ impl Registry {
 
     /// The endpoints of an upstream as a worker uses them; for one that has just left, none.
     pub(crate) fn members(&self, upstream: &str) -> Shared<Members> {
-        self.directory.load().get(upstream).cloned().unwrap_or_default()
+        self.directory.get().get(upstream).cloned().unwrap_or_default()
     }
 
     /// The shared state of one of them. One that has just left has a state of its own, which ends
