@@ -23,6 +23,8 @@ mod balance;
 
 mod pool;
 
+mod health;
+
 mod forward;
 
 mod body;

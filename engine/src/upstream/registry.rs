@@ -337,8 +337,12 @@ impl Book {
 }
 
 impl Held {
-    /// Tells people and workers of a change.
+    /// Tells workers of a change, and then people, who may rely on what they read.
     fn changed(&mut self, address: SocketAddr, change: &Change, now: Duration) {
+        if let Some(state) = self.members.states.get(&address) {
+            state.forgive();
+        }
+        self.publish(now);
         let upstream = self.plan.name.as_str();
         let member = self.group.members.iter().find(|member| member.address == address);
         let why = member.map_or("", |member| member.why.as_str());
@@ -359,14 +363,19 @@ impl Held {
                 tracing::info!(upstream, endpoint = %address, "an endpoint is back from ejection");
             }
         }
-        if let Some(state) = self.members.states.get(&address) {
-            state.forgive();
-        }
-        self.publish(now);
     }
 
     /// Writes down for workers what each endpoint counts for, if that has changed.
     fn publish(&mut self, now: Duration) {
+        let mut changed = false;
+        for (member, weight) in self.group.weights(now) {
+            if let Some(state) = self.members.states.get(&member.address) {
+                changed |= state.publish(weight, member.draining);
+            }
+        }
+        if changed {
+            self.members.epoch.bump();
+        }
         let panics = self.group.panics();
         if panics != self.panics {
             self.panics = panics;
@@ -378,15 +387,6 @@ impl Held {
                 ),
                 false => tracing::info!(upstream, "using healthy endpoints only, as usual"),
             }
-        }
-        let mut changed = false;
-        for (member, weight) in self.group.weights(now) {
-            if let Some(state) = self.members.states.get(&member.address) {
-                changed |= state.publish(weight, member.draining);
-            }
-        }
-        if changed {
-            self.members.epoch.bump();
         }
     }
 
