@@ -19,7 +19,7 @@ use crate::metrics::Shard;
 use crate::run::{self, Start};
 use crate::shared::{Mailbox, Shared, SharedBudget, SharedFlag, SharedLatest};
 use crate::snapshot::{Snapshot, bound};
-use crate::upstream::Addresses;
+use crate::upstream::{Addresses, Registry};
 use crate::worker::{Colleague, Common};
 
 /// Why a gateway cannot start.
@@ -165,7 +165,9 @@ fn start_with(snapshot: Snapshot, loader: Option<Box<dyn Loader>>) -> Result<Run
         colleagues,
         pool: Pool::start()?,
         draining: SharedFlag::default(),
+        registry: Shared::new(Registry::new(count)),
     });
+    common.registry.adopt(&common.live.snapshot().upstreams, &common.addresses.get());
     let mut workers = Vec::new();
     let parts = cores.into_iter().zip(by_worker).zip(inboxes).enumerate();
     for (id, ((core, listeners), (inbox, ear))) in parts {

@@ -11,6 +11,7 @@
 #![expect(clippy::disallowed_types, reason = "this is the file that the ban points to")]
 
 mod breaker;
+mod health;
 mod window;
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,6 +28,7 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
 
 pub use breaker::{BreakerLimits, BreakerState, PROBES_MOST, Pass, RatioLimit, SharedBreaker};
 pub use window::SharedWindow;
+pub use health::{SharedEpoch, SharedLock, SharedStreak, SharedWord};
 
 /// An immutable value that several threads read.
 #[derive(Debug, Default)]

@@ -27,7 +27,7 @@ use crate::metrics::Shard;
 use crate::room::Room;
 use crate::shared::{Mailbox, Shared, SharedBudget, SharedFlag, SharedLatest};
 use crate::snapshot::Snapshot;
-use crate::upstream::Addresses;
+use crate::upstream::{Addresses, Registry};
 
 /// What other threads tell a worker.
 pub(crate) enum Message {
@@ -68,6 +68,8 @@ pub(crate) struct Common {
     pub(crate) pool: Pool,
     /// Up from the moment that a stop has been asked for.
     pub(crate) draining: SharedFlag,
+    /// The endpoints of all upstreams, and how they are.
+    pub(crate) registry: Shared<Registry>,
 }
 
 /// A worker as the others see it.
@@ -105,7 +107,8 @@ impl Worker {
         let jobs = Rc::<Jobs>::default();
         let core: Rc<dyn Core> = Rc::new(live_core(id, &common, jobs.clone()));
         let (snapshot, addresses) = (common.live.snapshot(), common.addresses.get());
-        let stock = Stock::new(core, snapshot, addresses, clock::seed());
+        let registry = common.registry.clone();
+        let stock = Stock::new(core, registry, snapshot, addresses, clock::seed());
         Worker {
             id,
             io_uring,

@@ -25,6 +25,8 @@ mod balance;
 
 mod pool;
 
+mod health;
+
 mod forward;
 
 mod body;
