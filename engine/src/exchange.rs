@@ -22,6 +22,8 @@ use crate::message::{FieldName, RequestHead, ResponseHead, Span};
 use crate::route::Found;
 use crate::route::path::{PathError, normalise};
 use crate::template::{CLAIM, Template, TemplateError};
+use crate::times::Times;
+use crate::trace::Trace;
 
 /// One request and its response.
 #[derive(Debug)]
@@ -40,8 +42,12 @@ pub struct Exchange {
     pub found: Found,
     /// The id under which this exchange is known: the client's own or one of ours.
     pub request_id: Vec<u8>,
+    /// The trace that it belongs to, once a filter has read or made it.
+    pub trace: Option<Trace>,
     /// When the first byte of the request was there.
     pub started: Instant,
+    /// When the steps on the upstream's side came to pass.
+    pub times: Times,
     /// When the exchange must be over, if a filter says so. Past it, an exchange without an answer
     /// is answered 504, and a body that still goes either way breaks off.
     pub deadline: Option<Instant>,
@@ -212,7 +218,9 @@ impl Exchange {
             route_name: String::new(),
             found: Found::default(),
             request_id: Vec::new(),
+            trace: None,
             started,
+            times: Times::default(),
             deadline: None,
             identity: None,
             attempts: 0,
@@ -251,7 +259,9 @@ impl Exchange {
         self.route = None;
         self.route_name.clear();
         self.request_id.clear();
+        self.trace = None;
         self.started = started;
+        self.times = Times::default();
         self.deadline = None;
         self.identity = None;
         self.attempts = 0;

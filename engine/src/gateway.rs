@@ -11,7 +11,8 @@ use crate::admission::Places;
 use crate::compute::Pool;
 use crate::control::{self, Control, Event};
 use crate::cores::{self, RingTrial};
-use crate::limits::MAILBOX;
+use crate::limits::{LOG_PATIENCE, MAILBOX};
+use crate::log::Logs;
 use crate::metrics::Shard;
 use crate::run::{self, Start};
 use crate::shared::{Mailbox, Shared, SharedBudget};
@@ -82,6 +83,7 @@ pub struct Running {
     pub addresses: Vec<SocketAddr>,
     control: Control,
     workers: Vec<JoinHandle<io::Result<()>>>,
+    logs: Shared<Logs>,
 }
 
 /// Starts a gateway, serves until SIGTERM or SIGINT, drains, and returns.
@@ -122,6 +124,7 @@ pub fn start(snapshot: Snapshot) -> Result<Running, StartError> {
         colleagues.push(Colleague { mailbox, shard: Shared::new(Shard::default()), promised });
     }
     let server = &snapshot.server;
+    let logs = Shared::new(Logs::default());
     let common = Shared::new(Common {
         places: Shared::new(Places::new(
             server.max_connections,
@@ -130,6 +133,7 @@ pub fn start(snapshot: Snapshot) -> Result<Running, StartError> {
         accept: server.accept,
         colleagues,
         pool: Pool::start()?,
+        logs: logs.clone(),
     });
     let drain_timeout = server.drain_timeout.0;
     let pin = settings.pin;
@@ -162,7 +166,7 @@ pub fn start(snapshot: Snapshot) -> Result<Running, StartError> {
         let driver = if io_uring { "io_uring" } else { "epoll" };
         tracing::info!(%address, driver, workers = count, "listening");
     }
-    Ok(Running { addresses, control, workers })
+    Ok(Running { addresses, control, workers, logs })
 }
 
 impl Running {
@@ -193,6 +197,8 @@ impl Running {
             };
             outcome = outcome.and(Err(StartError::Worker { id, how }));
         }
+        // What the workers had to say of their last exchanges is in the queue by now.
+        self.logs.finish(LOG_PATIENCE);
         let _ = self.control.events().send(Event::Stopped);
         self.control.wait();
         outcome

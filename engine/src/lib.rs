@@ -121,10 +121,13 @@ pub mod error;
 pub mod exchange;
 mod io;
 pub mod limits;
+pub mod log;
 pub mod message;
 pub mod metrics;
 pub mod shared;
 pub mod template;
+pub mod times;
+pub mod trace;
 
 pub use gateway::{Running, StartError};
 pub use snapshot::{BuildError, Snapshot};

@@ -77,6 +77,7 @@ async fn live(start: Start) {
     let mailbox = listen_to_mailbox(worker.clone(), start.inbox, start.ear, handles);
     monoio::spawn(mailbox);
     sweep_until_drained(&worker).await;
+    worker.journals.sweep();
     // Rooms hold the worker; without this it would never be freed.
     worker.clear_rooms();
     let shard = &worker.shard;
@@ -96,6 +97,7 @@ async fn sweep_until_drained(worker: &Worker) {
         clock::sleep(SWEEP_EVERY).await;
         let now = clock::now();
         worker.deadlines.sweep(now);
+        worker.journals.sweep();
         for upstream in &worker.adopted().upstreams {
             upstream.sweep(worker.deadlines.coarse());
         }

@@ -9,6 +9,8 @@
 //! *Invariant:* this file imports nothing of the house.
 #![expect(clippy::disallowed_types, reason = "this is the file that the ban points to")]
 
+mod map;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::io::{self, Write};
@@ -19,6 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
+
+pub use map::SharedMap;
 
 /// An immutable value that several threads read.
 #[derive(Debug, Default)]
@@ -41,6 +45,11 @@ impl<T: ?Sized> Shared<T> {
     /// True when both point to the same value, not merely to equal ones.
     pub fn same(a: &Self, b: &Self) -> bool {
         Arc::ptr_eq(&a.0, &b.0)
+    }
+
+    /// True when nobody else holds it.
+    pub fn is_alone(this: &Self) -> bool {
+        Arc::strong_count(&this.0) == 1
     }
 }
 

@@ -20,6 +20,7 @@ use crate::compute::{Done, Pool};
 use crate::core::{Jobs, LiveCore};
 use crate::filter::{Chain, Core};
 use crate::limits::{MAILBOX_PATIENCE, POOLED_ROOMS};
+use crate::log::{Journals, Logs};
 use crate::metrics::Shard;
 use crate::room::Room;
 use crate::shared::{Mailbox, Shared, SharedBudget};
@@ -46,6 +47,8 @@ pub(crate) struct Common {
     pub(crate) colleagues: Vec<Colleague>,
     /// Who does what would block.
     pub(crate) pool: Pool,
+    /// Where records of exchanges are written.
+    pub(crate) logs: Shared<Logs>,
 }
 
 /// A worker as the others see it.
@@ -80,6 +83,8 @@ pub(crate) struct Worker {
     pub(crate) drained_at: Cell<Option<Instant>>,
     /// What filters have given away to be done off this core.
     pub(crate) jobs: Rc<Jobs>,
+    /// The ways of log records off this core.
+    pub(crate) journals: Rc<Journals>,
     adopted: Rc<Adopted>,
     rooms: RefCell<Vec<Room>>,
     random: RefCell<Rng>,
@@ -97,7 +102,9 @@ impl Worker {
     ) -> Self {
         let mut random = Rng::new(clock::seed());
         let jobs = Rc::<Jobs>::default();
-        let core: Rc<dyn Core> = Rc::new(live_core(id, &common, jobs.clone()));
+        let journals = Rc::new(Journals::new(common.logs.clone(), id));
+        let live = live_core(id, &common, jobs.clone(), journals.clone());
+        let core: Rc<dyn Core> = Rc::new(live);
         Worker {
             id,
             io_uring,
@@ -107,6 +114,7 @@ impl Worker {
             common,
             drained_at: Cell::new(None),
             jobs,
+            journals,
             adopted: Rc::new(Adopted::new(snapshot, &core, addresses, &mut random)),
             rooms: RefCell::default(),
             random: RefCell::new(random),
@@ -164,7 +172,7 @@ impl Worker {
 }
 
 /// The core as its filters see it.
-fn live_core(id: usize, common: &Common, jobs: Rc<Jobs>) -> LiveCore {
+fn live_core(id: usize, common: &Common, jobs: Rc<Jobs>, journals: Rc<Journals>) -> LiveCore {
     let mailbox = common.colleagues[id].mailbox.clone();
     let post: Box<dyn Fn(u64, Done) + Send + Sync> = Box::new(move |number, done| {
         // A worker that does not hear is reported by whoever has more to tell it.
@@ -179,6 +187,7 @@ fn live_core(id: usize, common: &Common, jobs: Rc<Jobs>) -> LiveCore {
         pool: common.pool.clone(),
         post: post.into(),
         jobs,
+        journals,
     }
 }
 

@@ -17,6 +17,8 @@ mod route;
 
 mod filters;
 
+mod logging;
+
 mod balance;
 
 mod pool;

@@ -20,6 +20,8 @@ use crate::worker::{Common, Message};
 pub(crate) enum Event {
     /// Drain and stop.
     Stop,
+    /// Log files have been renamed: open them anew.
+    ReopenLogs,
     /// All workers have stopped.
     Stopped,
     /// Names stand for these addresses now.
@@ -76,6 +78,10 @@ fn control(events: &Receiver<Event>, common: &Common, drain_timeout: Duration) {
             Event::Resolved(addresses) => {
                 let addresses = Shared::new(addresses);
                 tell_all(common, || Message::Addresses(addresses.clone()));
+            }
+            Event::ReopenLogs => {
+                tracing::info!("opening the log files anew");
+                common.logs.reopen();
             }
             Event::Stopped => return,
         }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -91,6 +92,14 @@ impl Gateway {
     pub(crate) fn start_with_nofile(driver: Driver, yaml: &str, nofile: u32) -> Gateway {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit -n {nofile}; exec \"$0\" \"$@\""), RINGWAY]);
+        Gateway::start_as(driver, yaml, command)
+    }
+
+    /// Starts with standard output going to this file or named pipe.
+    #[track_caller]
+    pub(crate) fn start_with_stdout(driver: Driver, yaml: &str, path: &Path) -> Gateway {
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$0\" \"$@\" >>\"$STDOUT\"", RINGWAY]).env("STDOUT", path);
         Gateway::start_as(driver, yaml, command)
     }
 
