@@ -6,6 +6,8 @@
 //! Heads stay raw: a change to a header is noted beside the bytes it arrived in ([`Edits`]) and
 //! takes effect when the head is written out, in one pass.
 
+mod answer;
+
 use std::fmt;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,13 +19,15 @@ use serde_json::Value;
 
 use crate::buffer::Buffer;
 use crate::http1::write::{is_safe_value, is_token};
-use crate::http1::{HeadError, HeadLimits, MAX_FIELDS, parse_request};
+use crate::http1::{HeadError, HeadLimits, MAX_FIELDS, items, parse_request};
 use crate::message::{FieldName, RequestHead, ResponseHead, Span};
 use crate::route::Found;
 use crate::route::path::{PathError, normalise};
 use crate::template::{CLAIM, Template, TemplateError};
 use crate::times::Times;
 use crate::trace::Trace;
+
+pub use answer::{Answer, AnswerBody};
 
 /// One request and its response.
 #[derive(Debug)]
@@ -376,6 +380,11 @@ impl Request {
         self.edits.first(name, || self.head.find(self.raw(), name.as_bytes()))
     }
 
+    /// The method that a CORS preflight asks about; `None` for every other request.
+    pub fn asked_by_preflight(&self) -> Option<&[u8]> {
+        self.head.asked_by_preflight(self.raw())
+    }
+
     /// The first value of a known header as it arrived.
     pub fn field(&self, name: FieldName) -> Option<&[u8]> {
         self.head.field(self.raw(), name)
@@ -403,6 +412,26 @@ impl Response {
     /// The first value of a header as the client shall see it, edits included.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.edits.first(name, || self.head.find(self.raw(), name.as_bytes()))
+    }
+
+    /// Every value of a header as the client shall see it, edits included.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let arrived = !self.edits.replaces(name.as_bytes());
+        let arrived = self.head.all(self.raw(), name.as_bytes()).filter(move |_| arrived);
+        arrived.chain(self.edits.values(name))
+    }
+
+    /// Has `Vary` name this header of the request too, unless it does or names all of them
+    /// (RFC 9110 §12.5.5).
+    ///
+    /// # Errors
+    /// [`BadHeader`] when it is no name.
+    pub fn vary(&mut self, name: &str) -> Result<(), BadHeader> {
+        let named = |item: &[u8]| item == b"*" || item.eq_ignore_ascii_case(name.as_bytes());
+        if self.values("vary").any(|value| items(value).any(named)) {
+            return Ok(());
+        }
+        self.edits.add("Vary", name.as_bytes())
     }
 
     pub(crate) fn reset(&mut self) {
@@ -505,6 +534,12 @@ impl Edits {
             .map(|e| (e.name.of(&self.text), e.value.of(&self.text)))
     }
 
+    /// The values that were set or added.
+    fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let of_name = move |(its, _): &(&[u8], &[u8])| its.eq_ignore_ascii_case(name.as_bytes());
+        self.written().filter(of_name).map(|(_, value)| value)
+    }
+
     /// The first value of a header, given the first that arrived.
     fn first<'a>(
         &'a self,
@@ -528,42 +563,6 @@ impl Edits {
     fn clear(&mut self) {
         self.list.clear();
         self.text.clear();
-    }
-}
-
-/// An answer of the gateway's own, by a route or a filter.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Answer {
-    /// The status code.
-    pub status: u16,
-    /// Headers beside those that every answer has.
-    pub headers: Vec<(String, String)>,
-    /// What it says.
-    pub body: AnswerBody,
-}
-
-/// The body of an [`Answer`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum AnswerBody {
-    /// The house's JSON with this message: `{"code":…,"message":…,"data":null,"request_id":…}`.
-    Message(String),
-    /// These bytes as they are.
-    Bytes(Vec<u8>),
-    /// Nothing.
-    #[default]
-    Empty,
-}
-
-impl Answer {
-    /// An answer with the house's JSON body.
-    pub fn message(status: u16, message: impl Into<String>) -> Self {
-        Answer { status, headers: Vec::new(), body: AnswerBody::Message(message.into()) }
-    }
-
-    /// The same with one more header.
-    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) async fn serve(
             forward::find_client(exchange, rules);
             identify(worker, rules, exchange);
             let found = find_route(&adopted.snapshot, exchange);
-            if let Ok(at) = found {
+            if let Some(at) = exchange.route {
                 chain = &adopted.chains[at];
             }
             let routed =

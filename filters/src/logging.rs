@@ -47,7 +47,7 @@ use ringway_engine::log::{Journal, Output};
 use ringway_engine::record::Record;
 use ringway_engine::shared::Shared;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{plan, wrong};
 use line::{Line, Shape};
@@ -60,18 +60,18 @@ const TICKETS: u64 = 100_000_000;
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// How a line is written.
-    pub format: Format,
+    pub format: LineFormat,
     /// The line, when the format is `template`: text with the fields of the record as variables,
     /// such as `${status}`; `ringway check` names them all.
     pub template: Option<ringway_config::Template>,
     /// Where the lines go: `stdout`, `{file: PATH}` or `{socket: PATH}`. A file is appended to, and
     /// opened anew on SIGUSR1. A socket is a stream socket of the Unix domain.
-    pub output: Destination,
+    pub output: LogOutput,
     /// Headers that are logged beside the usual fields. With a template, its
     /// `${request_header_NAME}` and `${response_header_NAME}` are for that.
-    pub headers: Headers,
+    pub headers: LoggedHeaders,
     /// What is not to be read in the log.
-    pub redact: Redact,
+    pub redact: LogRedaction,
     /// How many of a hundred exchanges are logged, by status (`404`) or class of statuses (`2xx`);
     /// a status goes before its class. What is not named is all logged, and so is an exchange that
     /// was sent no status.
@@ -81,9 +81,9 @@ pub struct Settings {
 }
 
 /// How a line is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Format {
+pub enum LineFormat {
     /// A JSON object.
     #[default]
     Json,
@@ -94,9 +94,9 @@ pub enum Format {
 }
 
 /// Where the lines go.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Destination {
+pub enum LogOutput {
     /// Standard output.
     #[default]
     Stdout,
@@ -107,9 +107,9 @@ pub enum Destination {
 }
 
 /// Headers that are logged, by their names.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Headers {
+pub struct LoggedHeaders {
     /// Of the request, as the client sent it.
     pub request: Vec<String>,
     /// Of the response, as the client sees it.
@@ -117,9 +117,9 @@ pub struct Headers {
 }
 
 /// What is replaced by `***`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Redact {
+pub struct LogRedaction {
     /// Headers, beside `Authorization`, `Proxy-Authorization`, `Cookie` and `Set-Cookie`, which
     /// always are.
     pub headers: Vec<String>,
@@ -127,10 +127,10 @@ pub struct Redact {
     pub query: Vec<String>,
 }
 
-impl Default for Redact {
+impl Default for LogRedaction {
     fn default() -> Self {
         let query = ["access_token", "api_key", "code", "password", "token"];
-        Redact { headers: Vec::new(), query: query.map(str::to_owned).into() }
+        LogRedaction { headers: Vec::new(), query: query.map(str::to_owned).into() }
     }
 }
 
@@ -165,9 +165,9 @@ impl Settings {
             }
         };
         Ok(match &self.output {
-            Destination::Stdout => Output::Stdout,
-            Destination::File(path) => Output::File(check("output.file", path)?),
-            Destination::Socket(path) => Output::Socket(check("output.socket", path)?),
+            LogOutput::Stdout => Output::Stdout,
+            LogOutput::File(path) => Output::File(check("output.file", path)?),
+            LogOutput::Socket(path) => Output::Socket(check("output.socket", path)?),
         })
     }
 
@@ -225,9 +225,9 @@ impl Blueprint for Plan {
 
     fn summary(&self) -> String {
         let format = match self.settings.format {
-            Format::Json => "json",
-            Format::Text => "text",
-            Format::Template => "a template",
+            LineFormat::Json => "json",
+            LineFormat::Text => "text",
+            LineFormat::Template => "a template",
         };
         let sampled = if self.shares.is_empty() { "" } else { ", sampled" };
         format!("{format} to {}{sampled}", self.output)
@@ -261,7 +261,8 @@ impl Filter for Logging {
         let now = clock::wall();
         let began = now.checked_sub(record.duration()).unwrap_or(now);
         let line = Line { record, began, shape: &self.shape };
-        self.journal.write(|out| line.write(out), |out, dropped| self.shape.notice(out, now, dropped));
+        let notice = |out: &mut _, dropped| self.shape.notice(out, now, dropped);
+        self.journal.write(|out| line.write(out), notice);
     }
 }
 

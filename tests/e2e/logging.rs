@@ -161,8 +161,9 @@ fn failures_are_logged_with_their_phase(driver: Driver) {
     let gateway = Gateway::start(
         driver,
         &format!(
-            "routes:\n  - name: dead\n    prefix: /dead\n    targets:\n      - addr: http://{dead}\n  \
-             - name: cut\n    prefix: /cut\n    targets:\n      - addr: http://{cut_address}\n\
+            "routes:\n  - name: dead\n    prefix: /dead\n    targets:\n      - addr: \
+             http://{dead}\n  - name: cut\n    \
+             prefix: /cut\n    targets:\n      - addr: http://{cut_address}\n\
              global_filters:\n  - logging: {{{}}}\n",
             to_file(&path)
         ),
@@ -206,8 +207,8 @@ fn a_share_is_logged_and_what_is_slow_always(driver: Driver) {
     let folder = Folder::new();
     let path = folder.path("access.log");
     let settings = format!("{}, sample: {{2xx: 0}}, slow: 300ms", to_file(&path));
-    let slow = "\n  - name: slow\n    path: /slow\n    respond:\n      body: slow\n    filters:\n      \
-                - fault: {delay: {time: 300ms}}\nglobal_filters";
+    let slow = "\n  - name: slow\n    path: /slow\n    respond:\n      body: slow\n    \
+                filters:\n      - fault: {delay: {time: 300ms}}\nglobal_filters";
     let file = ping(&settings).replace("\nglobal_filters", slow);
     let gateway = Gateway::start(driver, &file);
     let mut client = gateway.client();

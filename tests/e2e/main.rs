@@ -17,6 +17,8 @@ mod route;
 
 mod filters;
 
+mod paths;
+
 mod logging;
 
 mod balance;

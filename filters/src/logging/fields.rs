@@ -120,7 +120,10 @@ impl<'a> Line<'a> {
             Field::Attempts => Value::Count(exchange.attempts.into()),
             Field::RequestId => word(&exchange.request_id),
             Field::TraceId => self.trace().map_or(Value::Absent, Value::Trace),
-            Field::UserAgent => self.header(FieldName::UserAgent).map_or(Value::Absent, Value::Text),
+            Field::UserAgent => {
+                let agent = self.header(FieldName::UserAgent);
+                agent.map_or(Value::Absent, Value::Text)
+            },
             Field::Referer => self.header(FieldName::Referer).map_or(Value::Absent, Value::Link),
             Field::Consumer => {
                 let who = exchange.identity.as_ref();
@@ -255,7 +258,8 @@ mod tests {
 
     #[test]
     fn a_length_has_three_places() {
-        for (micros, expected) in [(0, "0.000"), (7, "0.007"), (1_500, "1.500"), (61_000_250, "61000.250")] {
+        let lengths = [(0, "0.000"), (7, "0.007"), (1_500, "1.500"), (61_000_250, "61000.250")];
+        for (micros, expected) in lengths {
             let mut out = Vec::new();
             millis(&mut out, Duration::from_micros(micros));
             assert_eq!(String::from_utf8(out).unwrap(), expected);

@@ -10,7 +10,7 @@ use ringway_engine::template::Template;
 
 use super::fields::{FIELDS, Field, IN_JSON, Value, combined, millis, rfc3339};
 use super::redact::{self, HIDDEN, LONGEST};
-use super::{Format, Settings};
+use super::{LineFormat, Settings};
 use crate::wrong;
 
 /// The combined format of web servers, and behind it what a gateway adds.
@@ -21,7 +21,7 @@ const TEXT: &str = "${client} - ${consumer} [${time_local}] \
     connect=${connect_ms} first_byte=${first_byte_ms} in=${bytes_in} peer=${peer} \
     id=${request_id} trace=${trace_id} error=${error} phase=${error_phase}";
 
-/// Headers that are never read in a log.
+/// LoggedHeaders that are never read in a log.
 const SECRET: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
 
 const REQUEST_HEADER: &str = "request_header_";
@@ -74,14 +74,14 @@ impl Shape {
         (shape.request, shape.response) =
             (names(&settings.headers.request), names(&settings.headers.response));
         let text = match (settings.format, &settings.template) {
-            (Format::Json, None) => return Ok(shape),
-            (Format::Text, None) => TEXT,
-            (Format::Template, Some(template)) => &template.0,
-            (Format::Template, None) => {
+            (LineFormat::Json, None) => return Ok(shape),
+            (LineFormat::Text, None) => TEXT,
+            (LineFormat::Template, Some(template)) => &template.0,
+            (LineFormat::Template, None) => {
                 let help = "write it, such as `'${time} ${method} ${path} ${status}'`";
                 return Err(wrong("template", "the format wants a template", help));
             }
-            (Format::Json | Format::Text, Some(_)) => {
+            (LineFormat::Json | LineFormat::Text, Some(_)) => {
                 let help = "write `format: template` beside it";
                 return Err(wrong("template", "the format does not use a template", help));
             }
@@ -108,7 +108,7 @@ impl Shape {
         }
         let known: Vec<_> = FIELDS.iter().map(|(_, name)| *name).collect();
         let help = format!(
-            "the fields are {}, and {REQUEST_HEADER}NAME and {RESPONSE_HEADER}NAME with `_` for `-`",
+            "the fields are {}, and {REQUEST_HEADER}NAME and {RESPONSE_HEADER}NAME (`_` for `-`)",
             known.join(", ")
         );
         Err(wrong("template", format!("a record has no field `{name}`"), &help))

@@ -6,7 +6,8 @@ use ringway_engine::exchange::{Exchange, Identity};
 use super::*;
 use crate::tests::{build, read, refused};
 
-const HEAD: &str = "GET /a/b?x=1&token=hush HTTP/1.1\r\nHost: h.test\r\nUser-Agent: the \"agent\"\r\n\
+const HEAD: &str = "GET /a/b?x=1&token=hush HTTP/1.1\r\nHost: h.test\r\n\
+                    User-Agent: the \"agent\"\r\n\
                     Referer: http://r.test/?password=hush&y=2\r\nX-Tenant: t\x1b1\r\n\
                     Authorization: Bearer hush\r\nX-Key: hush\r\n\r\n";
 
