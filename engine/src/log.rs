@@ -138,7 +138,7 @@ impl Logs {
 
     /// Ends writers that no snapshot uses any more: with the channel, its queues are dropped.
     fn forget_unused(&self) {
-        self.channels.retain(|_, channel| !Shared::is_alone(channel));
+        self.channels.retain(|_, channel| !channel.is_last());
     }
 }
 

@@ -17,6 +17,8 @@ mod route;
 
 mod filters;
 
+mod resilience;
+
 mod paths;
 
 mod logging;
@@ -45,7 +47,11 @@ mod noise;
 
 mod memory;
 
+mod reload;
+
 mod shutdown;
+
+mod admin;
 
 mod curl;
 
