@@ -12,6 +12,7 @@
 
 mod breaker;
 mod health;
+mod map;
 mod window;
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,6 +28,7 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
 
 pub use breaker::{BreakerLimits, BreakerState, PROBES_MOST, Pass, RatioLimit, SharedBreaker};
+pub use map::SharedMap;
 pub use window::SharedWindow;
 pub use health::{SharedEpoch, SharedLock, SharedStreak, SharedWord};
 

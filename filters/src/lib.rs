@@ -60,6 +60,7 @@ registry! {
     cors Cors,
     fault Fault,
     headers Headers,
+    logging Logging,
     redirect Redirect,
     request_id RequestId,
     retry Retry,

@@ -21,6 +21,8 @@ mod resilience;
 
 mod paths;
 
+mod logging;
+
 mod balance;
 
 mod pool;
