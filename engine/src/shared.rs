@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
 
 /// An immutable value that several threads read.
@@ -54,6 +55,37 @@ impl<T: ?Sized> Deref for Shared<T> {
     type Target = T;
     fn deref(&self) -> &T {
         &self.0
+    }
+}
+
+/// A value that is replaced now and then, and of which every thread may have the latest.
+#[derive(Debug, Default)]
+pub struct SharedLatest<T> {
+    value: ArcSwap<T>,
+    version: AtomicU64,
+}
+
+impl<T> SharedLatest<T> {
+    /// Begins with `value`.
+    pub fn new(value: T) -> Self {
+        SharedLatest { value: ArcSwap::from_pointee(value), version: AtomicU64::new(0) }
+    }
+
+    /// The value as it is now; it stays whole for as long as the caller keeps it.
+    pub fn get(&self) -> Shared<T> {
+        Shared(self.value.load_full())
+    }
+
+    /// Replaces the value.
+    pub fn set(&self, value: Shared<T>) {
+        self.value.store(value.0);
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often it was replaced. Whoever asks for this first and then for the value has a value
+    /// at least as late; a core that keeps both takes no part in the counting of readers.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 }
 
@@ -288,6 +320,16 @@ mod tests {
         budget.give();
         assert!(budget.take());
         assert!(!budget.take());
+    }
+
+    #[test]
+    fn the_latest_value_is_seen_by_other_threads_and_the_one_before_stays_whole() {
+        let latest = Shared::new(SharedLatest::new(1));
+        let (before, version) = (latest.get(), latest.version());
+        let elsewhere = latest.clone();
+        thread::spawn(move || elsewhere.set(Shared::new(2))).join().unwrap();
+        assert_ne!(latest.version(), version);
+        assert_eq!((*before, *latest.get()), (1, 2));
     }
 
     #[test]

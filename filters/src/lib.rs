@@ -54,7 +54,13 @@ macro_rules! registry {
     };
 }
 
+// What several filters stand on.
+mod alias;
+mod excluded;
+mod values;
+
 registry! {
+    auth Auth,
     fault Fault,
     headers Headers,
 }
