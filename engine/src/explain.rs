@@ -152,12 +152,14 @@ impl Snapshot {
         if !exchange.request.path.is_empty() {
             self.tell_candidates(&exchange, &mut explanation);
         }
-        let outcome = routed.and_then(|at| {
+        if let Some(at) = exchange.route {
             let route = &self.routes[at];
             explanation.route = Some(route.name.clone());
             explanation.filters.extend(filters(&route.filters));
+        }
+        let outcome = routed.and_then(|at| {
             retarget(self, at, &mut exchange)?;
-            self.outcome(route, &mut exchange)
+            self.outcome(&self.routes[at], &mut exchange)
         });
         explanation.action = outcome.unwrap_or_else(|error| Outcome::Refuse {
             status: error.reply().status.unwrap_or(400),

@@ -86,8 +86,11 @@ pub mod cores;
 pub mod explain;
 pub mod gateway;
 pub mod snapshot;
+pub mod live;
 mod run;
 mod worker;
+mod adopted;
+mod listen;
 mod core;
 mod compute;
 
@@ -126,5 +129,6 @@ pub mod metrics;
 pub mod shared;
 pub mod template;
 
+pub use control::reload;
 pub use gateway::{Running, StartError};
 pub use snapshot::{BuildError, Snapshot};

@@ -19,6 +19,10 @@ mod filters;
 
 mod auth;
 
+mod resilience;
+
+mod paths;
+
 mod balance;
 
 mod pool;
@@ -42,6 +46,8 @@ mod faults;
 mod noise;
 
 mod memory;
+
+mod reload;
 
 mod shutdown;
 

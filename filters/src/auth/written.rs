@@ -148,7 +148,7 @@ impl Settings {
             },
             headers,
             local,
-            keys: SharedLatest::new(keys),
+            keys: SharedLatest::new(Shared::new(keys)),
         })
     }
 
