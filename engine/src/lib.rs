@@ -127,7 +127,9 @@ pub mod limits;
 pub mod message;
 pub mod metrics;
 pub mod shared;
+pub mod status;
 pub mod template;
+pub mod url;
 
 pub use control::reload;
 pub use gateway::{Running, StartError};

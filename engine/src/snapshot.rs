@@ -36,6 +36,9 @@ pub struct Snapshot {
     pub(crate) rules: Rules,
     pub(crate) server: config::Server,
     pub(crate) workers: config::Workers,
+    pub(crate) admin: Option<config::Admin>,
+    /// The file that it was built of, for whoever asks what is configured.
+    pub(crate) written: config::Written,
 }
 
 /// The server section as the data path needs it.
@@ -57,6 +60,8 @@ pub(crate) struct Rules {
 /// A route, compiled. What it matches is in the table.
 pub(crate) struct Route {
     pub(crate) name: String,
+    /// What it matches as the file has it, for whoever asks; what serves is in the table.
+    pub(crate) matching: config::Matching,
     pub(crate) action: Action,
     pub(crate) filters: Vec<Shared<dyn Blueprint>>,
     /// Leave the prefix out of the path.
@@ -181,11 +186,18 @@ impl Snapshot {
                     rules: Rules::new(&config.server),
                     server: config.server.clone(),
                     workers: config.workers.clone(),
+                    admin: config.admin.clone(),
+                    written: config::Written::default(),
                 })
             }
             Ok(_) => Err(errors),
             Err(wrong) => Err(errors.into_iter().chain(wrong).collect()),
         }
+    }
+
+    /// The same snapshot, knowing the file that it was built of.
+    pub fn with_written(self, written: config::Written) -> Snapshot {
+        Snapshot { written, ..self }
     }
 
     /// What can be served but is surely not meant: routes that no request can reach.
@@ -320,6 +332,7 @@ impl<F: Settings + PartialEq> Builder<'_, F> {
         let or = |own: Option<config::Period>, server: config::Period| own.unwrap_or(server).0;
         Some(Route {
             name: route.name.clone(),
+            matching: route.matching.clone(),
             action,
             filters,
             strip: route.strip_prefix,

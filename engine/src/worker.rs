@@ -25,7 +25,7 @@ use crate::listen::Bound;
 use crate::live::Live;
 use crate::metrics::Shard;
 use crate::room::Room;
-use crate::shared::{Mailbox, Shared, SharedBudget, SharedLatest};
+use crate::shared::{Mailbox, Shared, SharedBudget, SharedFlag, SharedLatest};
 use crate::snapshot::Snapshot;
 use crate::upstream::{Addresses, Registry};
 
@@ -68,6 +68,8 @@ pub(crate) struct Common {
     pub(crate) pool: Pool,
     /// The endpoints of all upstreams, and how they are.
     pub(crate) registry: Shared<Registry>,
+    /// Up from the moment that a stop has been asked for.
+    pub(crate) draining: SharedFlag,
 }
 
 /// A worker as the others see it.

@@ -56,10 +56,14 @@ macro_rules! registry {
 }
 
 registry! {
+    circuit_breaker CircuitBreaker,
     cors Cors,
     fault Fault,
     headers Headers,
+    retry Retry,
 }
+
+mod cause;
 
 /// Names the filter in front of the field that is wrong: its settings stand below its name.
 fn below(name: &str, error: SettingsError) -> SettingsError {

@@ -17,6 +17,8 @@ mod route;
 
 mod filters;
 
+mod resilience;
+
 mod paths;
 
 mod balance;
@@ -48,6 +50,8 @@ mod memory;
 mod reload;
 
 mod shutdown;
+
+mod admin;
 
 mod curl;
 

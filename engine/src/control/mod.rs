@@ -1,5 +1,6 @@
 //! The control thread: everything that is not a request.
 
+pub(crate) mod admin;
 pub(crate) mod errands;
 pub(crate) mod health;
 pub mod reload;
@@ -145,6 +146,7 @@ impl Desk {
         let drain_timeout = self.common.live.snapshot().server.drain_timeout.0;
         tracing::info!(?drain_timeout, "stopping: finishing what is open");
         self.stopping = true;
+        self.common.draining.raise();
         self.tell_all(|_| Message::Drain(drain_timeout));
     }
 
