@@ -90,6 +90,7 @@ pub use schema::schema;
 pub use server::{Accept, EncodedSlash, Limits, PathPolicy, Server};
 pub use source::Source;
 pub use template::Template;
+pub use text_or::TextOr;
 pub use units::{Bytes, Limit, Period, UnitError};
 pub use upstream::{Balance, HashKey, Pool, Target, Upstream, UpstreamTimeouts};
 pub use workers::{CoreList, Count, Driver, Workers};

@@ -1,12 +1,15 @@
 //! The primitives that cross cores, all of them, all named `Shared…` (and [`Mailbox`]).
 //!
-//! A worker owns what it touches; only what is in this file may be reached from another thread.
-//! `clippy.toml` bans the types below everywhere else in the engine and the filters.
+//! A worker owns what it touches; only what is in this file and its folder may be reached from
+//! another thread. `clippy.toml` bans the types below everywhere else in the engine and the
+//! filters.
 //!
-//! *Invariant:* nothing here blocks a worker. The one lock, in [`SharedCounts`], is taken when a
-//! connection opens or closes, never for a request, and is held for one look-up.
+//! *Invariant:* nothing here blocks a worker. Its locks are held for one look-up and no system
+//! call: that of [`SharedCounts`] when a connection opens or closes, that of [`SharedKeys`] when a
+//! key is seen that was not there, that of [`SharedShards`] when a snapshot is adopted or metrics
+//! are asked for.
 //!
-//! *Invariant:* this file imports nothing of the house.
+//! *Invariant:* this module imports nothing of the house.
 #![expect(clippy::disallowed_types, reason = "this is the file that the ban points to")]
 
 use std::collections::HashMap;
@@ -19,6 +22,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
+
+mod keys;
+mod shards;
+
+pub use keys::{Changed, Rule, SharedKeys};
+pub use shards::SharedShards;
 
 /// An immutable value that several threads read.
 #[derive(Debug, Default)]

@@ -57,6 +57,7 @@ macro_rules! registry {
 registry! {
     fault Fault,
     headers Headers,
+    rate_limit RateLimit,
 }
 
 /// Names the filter in front of the field that is wrong: its settings stand below its name.

@@ -17,6 +17,8 @@ mod route;
 
 mod filters;
 
+mod limits_filters;
+
 mod balance;
 
 mod pool;
