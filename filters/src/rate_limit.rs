@@ -350,6 +350,9 @@ struct Counts {
     evicted: SharedCount,
 }
 
+/// One of the counts.
+type Counter = fn(&Counts) -> &SharedCount;
+
 /// The blueprint: the plan, which instances share with it.
 struct Limit(Shared<Plan>);
 
@@ -377,7 +380,7 @@ impl Blueprint for Limit {
     }
 
     fn measures(&self, into: &mut Vec<Measure>) {
-        let requests: [(_, fn(&Counts) -> &SharedCount); 3] = [
+        let requests: [(_, Counter); 3] = [
             ("allowed", |counts| &counts.allowed),
             ("limited", |counts| &counts.limited),
             ("dry_run", |counts| &counts.dry_run),

@@ -19,9 +19,17 @@ mod filters;
 
 mod limits_filters;
 
+mod resilience;
+
+mod paths;
+
+mod logging;
+
 mod balance;
 
 mod pool;
+
+mod health;
 
 mod forward;
 
@@ -43,7 +51,11 @@ mod noise;
 
 mod memory;
 
+mod reload;
+
 mod shutdown;
+
+mod admin;
 
 mod curl;
 
