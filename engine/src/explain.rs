@@ -152,12 +152,14 @@ impl Snapshot {
         if !exchange.request.path.is_empty() {
             self.tell_candidates(&exchange, &mut explanation);
         }
-        let outcome = routed.and_then(|at| {
+        if let Some(at) = exchange.route {
             let route = &self.routes[at];
             explanation.route = Some(route.name.clone());
             explanation.filters.extend(filters(&route.filters));
+        }
+        let outcome = routed.and_then(|at| {
             retarget(self, at, &mut exchange)?;
-            self.outcome(route, &mut exchange)
+            self.outcome(&self.routes[at], &mut exchange)
         });
         explanation.action = outcome.unwrap_or_else(|error| Outcome::Refuse {
             status: error.reply().status.unwrap_or(400),
@@ -256,7 +258,7 @@ fn filters(all: &[Shared<dyn Blueprint>]) -> Vec<FilterOf> {
     all.iter().map(|f| FilterOf { name: f.name(), settings: f.summary() }).collect()
 }
 
-fn balance(policy: &Balance) -> String {
+pub(crate) fn balance(policy: &Balance) -> String {
     match policy {
         Balance::RoundRobin => "round_robin".to_owned(),
         Balance::Random => "random".to_owned(),

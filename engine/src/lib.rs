@@ -86,8 +86,11 @@ pub mod cores;
 pub mod explain;
 pub mod gateway;
 pub mod snapshot;
+pub mod live;
 mod run;
 mod worker;
+mod adopted;
+mod listen;
 mod core;
 mod compute;
 
@@ -121,10 +124,16 @@ pub mod error;
 pub mod exchange;
 mod io;
 pub mod limits;
+pub mod log;
 pub mod message;
 pub mod metrics;
 pub mod shared;
+pub mod status;
 pub mod template;
+pub mod times;
+pub mod trace;
+pub mod url;
 
+pub use control::reload;
 pub use gateway::{Running, StartError};
 pub use snapshot::{BuildError, Snapshot};

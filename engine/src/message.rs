@@ -246,6 +246,15 @@ impl RequestHead {
         all_named(&self.fields, raw, name)
     }
 
+    /// The method that a CORS preflight asks about: of an OPTIONS request with `Origin` and
+    /// `Access-Control-Request-Method` (Fetch §3.2.2).
+    pub fn asked_by_preflight<'r>(&self, raw: &'r [u8]) -> Option<&'r [u8]> {
+        if self.method != Method::Options || self.field(raw, FieldName::Origin).is_none() {
+            return None;
+        }
+        self.find(raw, b"access-control-request-method")
+    }
+
     /// The path and query to route by and to send on: `/` where an absolute form has no path, and
     /// `*` there for OPTIONS (RFC 9112 §3.2.1 and §3.2.4).
     pub fn path_and_query<'r>(&self, raw: &'r [u8]) -> &'r [u8] {

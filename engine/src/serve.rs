@@ -50,8 +50,8 @@ pub(crate) async fn serve(
             forward::find_client(exchange, rules);
             identify(worker, rules, exchange);
             let found = find_route(&adopted.snapshot, exchange);
-            if let Ok(at) = found {
-                chain = &adopted.chains[at];
+            if let Some(at) = exchange.route {
+                chain = adopted.chain(at);
             }
             let routed =
                 found.and_then(|at| retarget(&adopted.snapshot, at, exchange).map(|()| at));
@@ -196,7 +196,7 @@ async fn forward_to(
     let mut at = choose_upstream(snapshot, to, exchange, || course.worker.random())?;
     let mut fresh = false;
     for _ in 0..ATTEMPTS {
-        let upstream = &*course.adopted.upstreams[at];
+        let upstream = &**course.adopted.upstream(at);
         exchange.upstream.clear();
         exchange.upstream.push_str(&upstream.plan.name);
         let attempted = match course.chain.on_attempt(exchange) {
@@ -204,6 +204,9 @@ async fn forward_to(
             None => attempt(course, route, upstream, connection, exchange, body, fresh).await,
         };
         fresh = false;
+        if !matches!(attempted, Attempted::Ended(_)) {
+            exchange.times.attempt_ends(clock::now());
+        }
         let mut outcome = Ok(());
         let next = match attempted {
             Attempted::Ended(ended) => return Ok(ended),
@@ -263,13 +266,19 @@ async fn attempt(
     let from = endpoint.address;
     exchange.endpoint = Some(from);
     exchange.attempts += 1;
+    exchange.times.attempt_begins(clock::now());
     match checkout(endpoint, &settings.pool, connect, fresh, deadlines).await {
         Ok(lease) => {
             let shard = &course.worker.shard;
             if lease.reused { &shard.reuses } else { &shard.connects }.add(1);
+            if !lease.reused {
+                exchange.times.connected(clock::now());
+            }
             let served = connection.served;
             let answered = Cell::new(false);
-            let attempt = Attempt { course, route, upstream, body, from, served, answered };
+            let endpoint = lease.endpoint.clone();
+            let attempt =
+                Attempt { course, route, upstream, body, endpoint, from, served, answered };
             attempt.make(connection, exchange, lease).await
         }
         Err(error) if upstream.has_other(&exchange.tried, from) => {

@@ -10,6 +10,10 @@ use crate::template::{Template, TemplateError};
 
 /// Normalises the path once and finds the route by it; what is sent on is made of the same bytes
 /// (HTTP_SAFETY rule 20).
+///
+/// A CORS preflight that no route takes is asked by a browser before it sends another request. The
+/// filters of the route that would take that one are to answer it, so that route is noted in the
+/// exchange although the error stands: 405 when none of them answers.
 pub(crate) fn find_route(snapshot: &Snapshot, exchange: &mut Exchange) -> Result<usize, Error> {
     let request = &mut exchange.request;
     let raw = request.raw.filled();
@@ -43,7 +47,19 @@ pub(crate) fn find_route(snapshot: &Snapshot, exchange: &mut Exchange) -> Result
             Ok(at)
         }
         route::Outcome::NotFound => Err(ClientError::NoRoute.into()),
-        route::Outcome::MethodNotAllowed => Err(ClientError::Method.into()),
+        route::Outcome::MethodNotAllowed => {
+            if let Some(method) = request.head.asked_by_preflight(raw) {
+                let allow = exchange.found.take_allow();
+                let asked = route::Request { method, ..asked };
+                if let route::Outcome::Route(at) = snapshot.table.find(&asked, &mut exchange.found)
+                {
+                    exchange.route = Some(at);
+                    exchange.route_name.push_str(&snapshot.routes[at].name);
+                }
+                exchange.found.put_allow(allow);
+            }
+            Err(ClientError::Method.into())
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+use ringway_engine::exchange::Edits;
 use ringway_engine::filter::{self, Blueprint, SettingsError};
 use ringway_engine::shared::Shared;
 use schemars::JsonSchema;
@@ -54,9 +55,24 @@ macro_rules! registry {
     };
 }
 
+// What several filters stand on.
+mod alias;
+mod cause;
+mod excluded;
+mod values;
+
 registry! {
+    auth Auth,
+    circuit_breaker CircuitBreaker,
+    cors Cors,
     fault Fault,
     headers Headers,
+    logging Logging,
+    redirect Redirect,
+    request_id RequestId,
+    retry Retry,
+    rewrite Rewrite,
+    security_headers SecurityHeaders,
 }
 
 /// Names the filter in front of the field that is wrong: its settings stand below its name.
@@ -75,6 +91,17 @@ fn plan(plan: impl Blueprint + 'static) -> Shared<dyn Blueprint> {
 fn wrong(field: impl Into<String>, message: impl Into<String>, help: &str) -> SettingsError {
     let help = (!help.is_empty()).then(|| help.to_owned());
     SettingsError { field: field.into(), message: message.into(), help }
+}
+
+/// The header shall have this value. Names and values of settings were checked while building, and
+/// what arrived has been parsed.
+fn set(edits: &mut Edits, name: &str, value: &[u8]) {
+    edits.set(name, value).expect("invariant: checked while building, or parsed");
+}
+
+/// The header shall not be there.
+fn remove(edits: &mut Edits, name: &str) {
+    edits.remove(name).expect("invariant: checked while building, or parsed");
 }
 
 #[cfg(test)]

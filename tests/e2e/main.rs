@@ -17,9 +17,19 @@ mod route;
 
 mod filters;
 
+mod auth;
+
+mod resilience;
+
+mod paths;
+
+mod logging;
+
 mod balance;
 
 mod pool;
+
+mod health;
 
 mod forward;
 
@@ -41,7 +51,11 @@ mod noise;
 
 mod memory;
 
+mod reload;
+
 mod shutdown;
+
+mod admin;
 
 mod curl;
 

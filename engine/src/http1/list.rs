@@ -2,7 +2,7 @@
 
 /// The items of a list without the white space around them; empty ones are left out, as
 /// RFC 9110 §5.6.1.2 asks a recipient to do.
-pub(super) fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(trim).filter(|item| !item.is_empty())
 }
 

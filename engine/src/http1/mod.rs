@@ -43,6 +43,7 @@ pub use framing::{
     upgrade_requested,
 };
 pub use head::{HeadError, HeadLimits, MAX_FIELDS, Scanner, parse_request, parse_response};
+pub use list::items;
 pub use target::is_valid_authority;
 
 #[cfg(any(test, feature = "fuzzing"))]

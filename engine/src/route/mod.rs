@@ -119,6 +119,16 @@ impl Found {
         &self.allow
     }
 
+    /// Takes the value of `Allow` out, so that another search does not forget it.
+    pub(crate) fn take_allow(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.allow)
+    }
+
+    /// Puts back what [`Found::take_allow`] took.
+    pub(crate) fn put_allow(&mut self, allow: Vec<u8>) {
+        self.allow = allow;
+    }
+
     /// Where in the path the parameters or captures of the route are, in the order of
     /// [`Table::parameters`].
     pub fn values(&self) -> &[Range<usize>] {
