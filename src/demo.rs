@@ -81,7 +81,10 @@ impl Demo {
         let address = probe.local_addr().map_err(Failure::Thread)?;
         drop(probe);
 
-        let users = Running::start("user-service", users, users::app()).map_err(Failure::Thread)?;
+        let secret = tokens::new_secret().map_err(Failure::Thread)?;
+        let signer = tokens::Signer::new(&secret);
+        let users = Running::start("user-service", users, users::app(signer));
+        let users = users.map_err(Failure::Thread)?;
         let orders =
             Running::start("order-service", orders, orders::app()).map_err(Failure::Thread)?;
         let variable = |name: &str| match name {

@@ -26,7 +26,11 @@ pub(super) fn all(gateway: SocketAddr) -> Vec<Try> {
     };
     vec![
         try_("the gateway answers by itself", "curl GATEWAY/ping", r#"{"msg":"gateway alive"}"#),
-        try_("401: the services want to know who asks", "curl -i GATEWAY/user-service/users", "401 U"),
+        try_(
+            "401: the services want to know who asks",
+            "curl -i GATEWAY/user-service/users",
+            "401 U",
+        ),
         Try {
             keeps: true,
             ..try_(
@@ -69,7 +73,7 @@ pub(super) fn all(gateway: SocketAddr) -> Vec<Try> {
             "five failures open the circuit breaker: the sixth answer is the gateway's own",
             "for n in $(seq 6); do curl -s -w '\\n' 'GATEWAY/order-service/fail?status=503' \\\n  \
              -H \"Authorization: Bearer $TOKEN\"; done",
-            "circuit breaker",
+            "the upstream is failing and is not asked",
         ),
         try_(
             "503: while it is open the service is left alone; after five seconds it is tried again",
