@@ -58,6 +58,7 @@ mod condition;
 mod path;
 mod template;
 mod units;
+mod variable;
 
 // What is wrong, and how it is shown.
 mod check;
@@ -98,6 +99,7 @@ pub use source::Source;
 pub use template::Template;
 pub use units::{Bytes, Limit, Period, UnitError};
 pub use upstream::{Balance, HashKey, Pool, Target, Upstream, UpstreamTimeouts};
+pub use variable::unknown_variable;
 pub use workers::{CoreList, Count, Driver, Workers};
 pub use written::Written;
 

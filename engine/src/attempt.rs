@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::buffer::Buffer;
+use crate::clock;
 use crate::course::{Course, Ended};
 use crate::downstream::{After, Connection};
 use crate::error::{ClientError, Error, UpstreamError};
@@ -359,7 +360,10 @@ impl Attempt<'_> {
                 let (read, raw) = reader.read(raw).await;
                 response.raw = raw;
                 match read {
-                    Ok(1..) => continue,
+                    Ok(1..) => {
+                        exchange.times.first_byte.get_or_insert_with(clock::now);
+                        continue;
+                    }
                     Err(e) if e.kind() == io::ErrorKind::TimedOut => {
                         return Err(UpstreamError::FirstByteTimeout(from).into());
                     }

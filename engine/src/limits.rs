@@ -110,6 +110,30 @@ pub const SUBMISSIONS: u32 = 2048;
 /// Bytes of a client's own X-Request-ID that are kept; a longer one is replaced.
 pub const REQUEST_ID: usize = 128;
 
+/// Bytes. A worker hands its log records over when it has so many: few enough operations on the
+/// queue, and little to lose in a crash. The sweep hands over what is fewer.
+pub const LOG_BATCH: usize = 32 * 1024;
+
+/// Batches of log records that wait for one output, all workers together: about 8 MiB. More are
+/// dropped and counted.
+pub const LOG_QUEUE: usize = 256;
+
+/// Empty batches kept for use again, an output.
+pub const LOG_SPARE: usize = 32;
+
+/// Bytes. The room of a batch that is kept for use again; one that a giant record has widened is
+/// freed.
+pub const LOG_WIDEST: usize = 4 * LOG_BATCH;
+
+/// First pause after an output of the log failed; it doubles with each failure.
+pub const LOG_PAUSE_FIRST: Duration = Duration::from_millis(50);
+
+/// Longest pause of an output that keeps failing.
+pub const LOG_PAUSE_MOST: Duration = Duration::from_secs(1);
+
+/// How long the end of the process waits for what the log still has to write.
+pub const LOG_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Idle upstream connections looked at in one sweep of one endpoint.
 pub const SWEPT_CONNECTIONS: usize = 128;
 

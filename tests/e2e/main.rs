@@ -17,9 +17,13 @@ mod route;
 
 mod filters;
 
+mod auth;
+
 mod resilience;
 
 mod paths;
+
+mod logging;
 
 mod balance;
 

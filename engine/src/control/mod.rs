@@ -27,6 +27,8 @@ use reload::{Ask, Listening, Loader, Reloaded};
 pub(crate) enum Event {
     /// Drain and stop.
     Stop,
+    /// Log files have been renamed: open them anew.
+    ReopenLogs,
     /// All workers have stopped.
     Stopped,
     /// These names stand for other addresses now.
@@ -132,6 +134,10 @@ impl Desk {
                 Ok(Event::Resolved(changed)) => self.resolved(changed),
                 Ok(Event::Reload { why, reply }) => self.reload(Ask::new(why, reply)),
                 Ok(Event::Publish(publication)) => self.publish(*publication),
+                Ok(Event::ReopenLogs) => {
+                    tracing::info!("opening the log files anew");
+                    self.common.logs.reopen();
+                }
                 Ok(Event::Stopped) | Err(RecvTimeoutError::Disconnected) => {
                     self.common.registry.close();
                     return;
