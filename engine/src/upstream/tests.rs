@@ -1,10 +1,13 @@
 //! The registry and the upstreams of several workers against each other, without a socket.
 
 use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read};
+use std::net::{TcpListener, TcpStream};
 
 use ringway_config::{HealthCheck, OutlierDetection, Period, Probe, Target};
 
 use super::*;
+use crate::clock::Deadlines;
 use crate::error::{ClientError, UpstreamError};
 
 const NOW: Duration = Duration::from_secs(1);
@@ -185,7 +188,7 @@ fn another_snapshot_keeps_those_that_stay() {
     two.registry.adopt(&[other, plan.clone()], &addresses);
     assert_ne!(two.registry.adopted(), before);
     let seat = Seat { registry: two.registry.clone(), worker: 0 };
-    let new = Upstream::new(plan, &addresses, seat, 0, Some(&two.workers[0]));
+    let new = Upstream::new(plan.clone(), &addresses, seat, 0, Some(&two.workers[0]));
     let picks = (0..40).filter_map(|_| new.pick(None, &[], NOW));
     let ports: BTreeSet<_> = picks.map(|endpoint| endpoint.address.port()).collect();
     assert_eq!(ports, BTreeSet::from([2, 3]), "the drain goes on");
@@ -196,6 +199,9 @@ fn another_snapshot_keeps_those_that_stay() {
     let of_other = list.iter().find(|view| view.upstream == "other" && view.address == address(1));
     assert_eq!(of_other.unwrap().state, Standing::Healthy, "which is another entry");
     assert_eq!(two.registry.checks().len(), 5);
+    let members = two.registry.members("pair");
+    two.registry.adopt(std::slice::from_ref(&plan), &addresses);
+    assert!(Shared::same(&members, &two.registry.members("pair")), "nothing is new");
     two.registry.adopt(&[], &Addresses::new());
     assert!(two.registry.list().is_empty() && two.registry.checks().is_empty());
 }
@@ -219,4 +225,45 @@ fn a_name_may_come_to_stand_for_others() {
     assert_eq!(two.stand_for(&name, &[2, 3, 4]), [3, 4], "the drain of one that stays goes on");
     assert_eq!(two.stand_for(&name, &[4]), [4]);
     assert_eq!(two.stand_for(&name, &[2, 4]), [2, 4], "who was away is new");
+}
+
+/// True when the other end has closed the connection, false while it is open and silent.
+fn is_closed(peer: &mut TcpStream) -> bool {
+    peer.set_nonblocking(true).unwrap();
+    match peer.read(&mut [0; 1]) {
+        Ok(0) => true,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_drain_closes_what_waits_and_lets_finish_what_is_under_way() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let targets = [Target { addr: address.to_string().parse().unwrap(), weight: 1 }];
+    let addresses = Addresses::from([(targets[0].addr.clone(), vec![address])]);
+    let (plan, registry) = (plan(&targets), Shared::new(Registry::new(1)));
+    registry.adopt(std::slice::from_ref(&plan), &addresses);
+    let seat = Seat { registry: registry.clone(), worker: 0 };
+    let upstream = Upstream::new(plan, &addresses, seat, 0, None);
+    let driver = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer();
+    driver.build().unwrap().block_on(async {
+        let (pool, deadlines) = (config::Pool::default(), Rc::<Deadlines>::default());
+        let endpoint = upstream.pick(None, &[], NOW).unwrap();
+        let lease = || checkout(endpoint.clone(), &pool, NOW, true, &deadlines);
+        let (waiting, under_way) = (lease().await.unwrap(), lease().await.unwrap());
+        let [mut idle, mut busy] = [listener.accept().unwrap().0, listener.accept().unwrap().0];
+        waiting.give_back(&pool, NOW);
+        upstream.sweep(NOW);
+        assert!(!is_closed(&mut idle) && !is_closed(&mut busy));
+        registry.set("pair", address, None, Some(true)).unwrap();
+        upstream.sweep(NOW);
+        assert!(is_closed(&mut idle) && !is_closed(&mut busy));
+        assert_eq!(registry.list()[0].counts.in_flight, 1);
+        under_way.give_back(&pool, NOW);
+        assert!(is_closed(&mut busy), "there is nothing to keep it for");
+        let counts = registry.list()[0].counts;
+        assert_eq!((counts.requests, counts.connects, counts.in_flight), (2, 2, 0));
+    });
 }
