@@ -68,6 +68,7 @@ registry! {
     fault Fault,
     headers Headers,
     logging Logging,
+    rate_limit RateLimit,
     redirect Redirect,
     request_id RequestId,
     retry Retry,
