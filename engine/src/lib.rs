@@ -46,8 +46,8 @@
 //! speaks to workers through mailboxes. Workers speak to each other only to hand a fresh socket
 //! over ([`accept`]).
 //!
-//! What is known of an endpoint is known once for all cores ([`upstream::Registry`]). A thread of its
-//! own makes the checks of all endpoints ([`control`]); workers say how attempts went, each into
+//! What is known of an endpoint is known once for all cores ([`upstream::Registry`]). A thread of
+//! its own makes the checks of all endpoints ([`control`]); workers say how attempts went, each into
 //! counters of its own, and tell that thread only when an endpoint has failed too often in a row.
 //! What comes of it is a weight: who is out has none, who comes back slowly has a part of it. A
 //! worker compares one number a pick, and looks at the weights when it is another than last time.
