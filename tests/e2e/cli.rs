@@ -33,7 +33,7 @@ pub(crate) fn ringway(arguments: &[&str], yaml: &str) -> (Option<i32>, String) {
     run(&[arguments, &[path]].concat())
 }
 
-fn run(arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String) {
     let (code, out, err) = output(arguments);
     (code, out + &err)
 }
