@@ -42,6 +42,6 @@ impl Loader for FileLoader {
     }
 
     fn path(&self) -> Option<PathBuf> {
-        Some(self.file.path().to_owned())
+        self.served.reload.watch.then(|| self.file.path().to_owned())
     }
 }

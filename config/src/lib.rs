@@ -45,6 +45,7 @@ mod text_or;
 
 // What is written in each section, and what is needed of it.
 mod log;
+mod reload;
 mod route;
 mod server;
 mod upstream;
@@ -82,6 +83,7 @@ pub use condition::{Matching, PathMatch, ValueMatch, ValueTest};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use log::{Level, Log, LogFormat};
 pub use reference::reference;
+pub use reload::Reload;
 pub use route::{
     Action, Forward, HostHeader, Redirect, Respond, Rewrite, Route, RouteTimeouts, SplitArm,
     Upgrade,
@@ -103,6 +105,8 @@ pub struct Config<F> {
     pub server: Server,
     /// `log:`.
     pub log: Log,
+    /// `reload:`.
+    pub reload: Reload,
     /// `upstreams:`, by name, in the order of the file.
     pub upstreams: IndexMap<String, Upstream>,
     /// `routes:`, in the order of the file.
@@ -117,6 +121,7 @@ impl<F> Default for Config<F> {
             workers: Workers::default(),
             server: Server::default(),
             log: Log::default(),
+            reload: Reload::default(),
             upstreams: IndexMap::new(),
             routes: Vec::new(),
             global_filters: Vec::new(),

@@ -6,6 +6,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use crate::log::Log;
+use crate::reload::Reload;
 use crate::route::RouteWritten;
 use crate::server::ServerWritten;
 use crate::upstream::UpstreamWritten;
@@ -26,6 +27,9 @@ struct FileWritten<F> {
     /// What Ringway says about itself, on standard error.
     #[schemars(default)]
     log: Log,
+    /// When the file is read again while Ringway runs.
+    #[schemars(default)]
+    reload: Reload,
     /// Named sets of endpoints, which routes point to.
     #[schemars(default)]
     upstreams: IndexMap<String, UpstreamWritten>,

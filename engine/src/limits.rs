@@ -33,6 +33,16 @@ pub const EXHAUSTION_OVER: Duration = Duration::from_secs(1);
 /// that it looks at: so few that it is a small part of a millisecond.
 pub const RETIRED_AT_ONCE: usize = 1024;
 
+/// How long nothing must have happened to a file before it is read again: programs write it in
+/// several steps.
+pub const SETTLED_AFTER: Duration = Duration::from_millis(100);
+
+/// How long something may go on happening to a file before it is read all the same.
+pub const SETTLED_AT_LAST: Duration = Duration::from_secs(1);
+
+/// How often the file is looked at where no change was noticed: some file systems tell of none.
+pub const WATCHED_EVERY: Duration = Duration::from_secs(30);
+
 /// Messages that wait for a worker: snapshots, endpoint lists, handed-over sockets.
 pub const MAILBOX: usize = 1024;
 

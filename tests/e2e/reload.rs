@@ -1,6 +1,9 @@
 //! Reloading: what changes in the file is served by from the next request on, what stays keeps its
 //! state, and what is wrong changes nothing.
 
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
 use crate::harness::{
     Client, Driver, Gate, Gateway, Origin, eventually, forward_route, ok, scenes,
 };
@@ -15,6 +18,11 @@ scenes![
     limits_of_connections_follow,
     every_worker_adopts,
     signals_in_a_storm_are_heard_together,
+    a_file_that_is_written_to_is_read_again,
+    a_file_that_takes_its_place_is_read,
+    a_link_that_turns_is_followed,
+    a_directory_that_is_exchanged_is_noticed,
+    watching_can_be_turned_off_and_on,
 ];
 
 /// A file with one route that answers with this text.
@@ -206,4 +214,106 @@ fn signals_in_a_storm_are_heard_together(driver: Driver) {
     eventually("the last word is heard", || client.get("/").expect(200).text() == "after");
     let reloads = gateway.reloads().len();
     assert!(reloads < 1_000, "{reloads} reloads");
+}
+
+/// The same, read again when it changes.
+fn watched(text: &str) -> String {
+    format!("reload:\n  watch: true\n{}", saying(text))
+}
+
+#[track_caller]
+fn await_answer(client: &mut Client, text: &str) {
+    eventually(text, || client.get("/").expect(200).text() == text);
+}
+
+fn a_file_that_is_written_to_is_read_again(driver: Driver) {
+    let gateway = Gateway::start(driver, &watched("first"));
+    let mut client = gateway.client();
+    for text in ["second", "third"] {
+        gateway.rewrite(&watched(text));
+        await_answer(&mut client, text);
+    }
+    gateway.await_log(&[" reloaded why=\"the file has changed\""]);
+    std::fs::remove_file(gateway.path()).unwrap();
+    gateway.await_log(&["not reloaded", "the file has changed"]);
+    assert_eq!(client.get("/").expect(200).text(), "third");
+    gateway.rewrite(&watched("fourth"));
+    await_answer(&mut client, "fourth");
+    // What a signal has had read is no change any more.
+    eventually("four reloads", || gateway.reloads().len() == 4);
+    gateway.reload(&watched("fifth"));
+    gateway.rewrite(&watched("sixth"));
+    await_answer(&mut client, "sixth");
+    eventually("six reloads", || gateway.reloads().len() == 6);
+}
+
+/// As editors do it, and whoever wants no half written file to be seen.
+fn a_file_that_takes_its_place_is_read(driver: Driver) {
+    let gateway = Gateway::start(driver, &watched("first"));
+    let mut client = gateway.client();
+    for text in ["second", "third"] {
+        let beside = gateway.path().with_extension("new");
+        std::fs::write(&beside, gateway.filled(&watched(text))).unwrap();
+        std::fs::rename(&beside, gateway.path()).unwrap();
+        await_answer(&mut client, text);
+    }
+}
+
+/// As Kubernetes mounts a ConfigMap: the file is a link to one below `..data`, which is a link that
+/// is replaced by another in one step.
+fn a_link_that_turns_is_followed(driver: Driver) {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("gateway.yaml");
+    let gateway = Gateway::start_below(driver, root.path(), &watched("first"));
+    let mut client = gateway.client();
+    assert_eq!(client.get("/").expect(200).text(), "first");
+    let publish = |version: &str, text: &str| {
+        let folder = root.path().join(version);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("gateway.yaml"), gateway.filled(&watched(text))).unwrap();
+        symlink(version, root.path().join("..data_tmp")).unwrap();
+        std::fs::rename(root.path().join("..data_tmp"), root.path().join("..data")).unwrap();
+    };
+    publish("..1", "second");
+    std::fs::remove_file(&path).unwrap();
+    symlink("..data/gateway.yaml", &path).unwrap();
+    await_answer(&mut client, "second");
+    for (version, text) in [("..2", "third"), ("..3", "fourth")] {
+        publish(version, text);
+        await_answer(&mut client, text);
+    }
+    // A file that the link leads to may be written to as well.
+    let last = root.path().join("..3/gateway.yaml");
+    std::fs::write(last, gateway.filled(&watched("fifth"))).unwrap();
+    await_answer(&mut client, "fifth");
+}
+
+fn a_directory_that_is_exchanged_is_noticed(driver: Driver) {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("etc");
+    std::fs::create_dir(&folder).unwrap();
+    let gateway = Gateway::start_below(driver, &folder, &watched("first"));
+    let mut client = gateway.client();
+    for (number, text) in ["second", "third"].iter().enumerate() {
+        let new = root.path().join("new");
+        std::fs::create_dir(&new).unwrap();
+        std::fs::write(new.join("gateway.yaml"), gateway.filled(&watched(text))).unwrap();
+        std::fs::rename(&folder, root.path().join(format!("old{number}"))).unwrap();
+        std::fs::rename(&new, &folder).unwrap();
+        await_answer(&mut client, text);
+    }
+}
+
+fn watching_can_be_turned_off_and_on(driver: Driver) {
+    let gateway = Gateway::start(driver, &watched("first"));
+    let mut client = gateway.client();
+    gateway.rewrite(&saying("off"));
+    await_answer(&mut client, "off");
+    gateway.rewrite(&watched("unseen"));
+    assert!(!client.dawdle(Duration::from_millis(500)));
+    assert_eq!(client.get("/").expect(200).text(), "off");
+    gateway.reload_again();
+    assert_eq!(client.get("/").expect(200).text(), "unseen");
+    gateway.rewrite(&watched("on"));
+    await_answer(&mut client, "on");
 }

@@ -4,6 +4,8 @@ pub(crate) mod errands;
 pub mod reload;
 pub(crate) mod resolve;
 pub(crate) mod signals;
+mod trail;
+mod watch;
 
 use std::io;
 use std::net::SocketAddr;

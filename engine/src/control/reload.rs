@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::watch::Watch;
 use super::{Event, Publication, resolve};
 use crate::clock;
 use crate::limits::MAILBOX_PATIENCE;
@@ -105,7 +106,9 @@ pub(super) fn start(
     events: Sender<Event>,
 ) -> io::Result<Sender<Ask>> {
     let (sender, asks) = bounded(ASKS);
-    let mut reloading = Reloading { loader, common, listening, events };
+    let watch = Watch::start(events.clone())?;
+    let mut reloading = Reloading { loader, common, listening, events, watch };
+    reloading.watch.follow(reloading.loader.path());
     std::thread::Builder::new().name("ringway-reload".to_owned()).spawn(move || {
         while let Ok(first) = asks.recv() {
             reloading.serve(first, &asks);
@@ -119,6 +122,7 @@ struct Reloading {
     common: Shared<Common>,
     listening: Vec<Listening>,
     events: Sender<Event>,
+    watch: Watch,
 }
 
 impl Reloading {
@@ -128,6 +132,8 @@ impl Reloading {
         let mut asks = vec![first];
         asks.extend(others.try_iter());
         // A bug that a file brings to light must not end all reloading.
+        // As it is before it is read: what changes later is a change.
+        self.watch.reading();
         let reloaded = catch_unwind(AssertUnwindSafe(|| self.reload(at)))
             .unwrap_or_else(|_| Err("a bug: the reload was lost to a panic".to_owned()));
         self.common.live.count(reloaded.as_ref().err().map(String::as_str));
@@ -141,8 +147,9 @@ impl Reloading {
                 adopted_ms = report.adopted.as_millis() as u64,
                 "reloaded"
             ),
-            Err(error) => tracing::error!(why, "not reloaded, nothing has changed: {error}"),
+            Err(error) => tracing::error!("not reloaded, nothing has changed ({why}): {error}"),
         }
+        self.watch.follow(self.loader.path());
         asks.into_iter().for_each(|ask| ask.tell(reloaded.clone()));
     }
 
