@@ -64,6 +64,7 @@ mod diagnostic;
 mod findings;
 mod secret;
 mod source;
+mod fields;
 
 // What is said about the format itself.
 mod reference;
@@ -81,6 +82,7 @@ use findings::Findings;
 pub use address::{Address, Cidr};
 pub use condition::{Matching, PathMatch, ValueMatch, ValueTest};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use fields::Field;
 pub use log::{Level, Log, LogFormat};
 pub use reference::reference;
 pub use reload::Reload;

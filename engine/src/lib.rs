@@ -129,6 +129,6 @@ pub mod metrics;
 pub mod shared;
 pub mod template;
 
-pub use control::reload;
+pub use control::{local, reload};
 pub use gateway::{Running, StartError};
 pub use snapshot::{BuildError, Snapshot};

@@ -43,6 +43,15 @@ pub const SETTLED_AT_LAST: Duration = Duration::from_secs(1);
 /// How often the file is looked at where no change was noticed: some file systems tell of none.
 pub const WATCHED_EVERY: Duration = Duration::from_secs(30);
 
+/// How long `ringway reload` may take to put its question and to take the answer.
+pub const LOCAL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Bytes of such a question.
+pub const LOCAL_QUESTION: u64 = 64;
+
+/// How long it is waited for the answer to be found: new names may have to be resolved.
+pub const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Messages that wait for a worker: snapshots, endpoint lists, handed-over sockets.
 pub const MAILBOX: usize = 1024;
 

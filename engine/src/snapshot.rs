@@ -201,6 +201,13 @@ impl Snapshot {
         self.table.unreachable().into_iter().map(warn).collect()
     }
 
+    /// Routes that no request can reach, each with one that takes them all first.
+    pub fn shadowed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let name = |at: usize| self.routes[at].name.as_str();
+        let all = self.table.unreachable().into_iter();
+        all.map(move |shadowed| (name(shadowed.route), name(shadowed.by)))
+    }
+
     /// How many routes, upstreams and listeners there are.
     pub fn counts(&self) -> (usize, usize, usize) {
         (self.routes.len(), self.upstreams.len(), self.server.listen.len())

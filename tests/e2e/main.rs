@@ -50,3 +50,5 @@ mod shutdown;
 mod curl;
 
 mod cli;
+
+mod diff;

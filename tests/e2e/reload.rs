@@ -4,6 +4,7 @@
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
+use crate::cli;
 use crate::harness::{
     Client, Driver, Gate, Gateway, Origin, eventually, forward_route, ok, scenes,
 };
@@ -23,6 +24,8 @@ scenes![
     a_link_that_turns_is_followed,
     a_directory_that_is_exchanged_is_noticed,
     watching_can_be_turned_off_and_on,
+    the_command_reloads_and_tells_what_came_of_it,
+    a_dry_run_changes_nothing,
 ];
 
 /// A file with one route that answers with this text.
@@ -316,4 +319,48 @@ fn watching_can_be_turned_off_and_on(driver: Driver) {
     assert_eq!(client.get("/").expect(200).text(), "unseen");
     gateway.rewrite(&watched("on"));
     await_answer(&mut client, "on");
+}
+
+fn the_command_reloads_and_tells_what_came_of_it(driver: Driver) {
+    let gateway = Gateway::start(driver, &saying("old"));
+    let process = gateway.process().to_string();
+    gateway.rewrite(&saying("new"));
+    let (code, said) = cli::run(&["reload", "--pid", &process]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("reloaded: 1 routes, 0 upstreams, 1 listeners"), "{said}");
+    assert_eq!(gateway.get("/").expect(200).text(), "new");
+    gateway.await_log(&[" reloaded why=\"ringway reload\""]);
+
+    // Found by its file too.
+    let file = gateway.path().to_str().unwrap();
+    let (code, answer) = cli::json(&["reload", "-c", file, "--json"]);
+    assert_eq!((code, &answer["routes"]), (Some(0), &1.into()), "{answer}");
+
+    gateway.rewrite("routes: [{name: a, prefx: /}]\n");
+    let (code, said) = cli::run(&["reload", "-c", file]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("did you mean `prefix`?"), "{said}");
+    assert_eq!(gateway.get("/").expect(200).text(), "new");
+
+    let (code, said) = cli::run(&["reload", "-c", "/nowhere/gateway.yaml"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("no gateway runs here"), "{said}");
+}
+
+fn a_dry_run_changes_nothing(driver: Driver) {
+    let gateway = Gateway::start(driver, &saying("old"));
+    let dry_run = ["reload", "--pid", &gateway.process().to_string(), "--dry-run"];
+    let (code, said) = cli::run(&dry_run);
+    assert_eq!((code, said.as_str()), (Some(0), "nothing changes\n"));
+    gateway.rewrite(&saying("new"));
+    let (code, said) = cli::run(&dry_run);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("respond.body: old → new"), "{said}");
+    assert_eq!(gateway.get("/").expect(200).text(), "old");
+    assert!(gateway.reloads().is_empty());
+    gateway.rewrite("routes: 7\n");
+    assert_eq!(cli::run(&dry_run).0, Some(1));
+    // What it is held against is what was reloaded last.
+    gateway.reload(&saying("new"));
+    assert_eq!(cli::run(&dry_run).0, Some(0));
 }

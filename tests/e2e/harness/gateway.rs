@@ -143,6 +143,11 @@ impl Gateway {
         addresses
     }
 
+    /// The number of its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its file.
     pub(crate) fn path(&self) -> &Path {
         &self.file
