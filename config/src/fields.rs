@@ -2,8 +2,9 @@
 
 use crate::document::{Node, Value};
 use crate::reader::quote_key;
-use crate::secret::{holds_password, looks_secret};
-use crate::source::{MASK, Source};
+use crate::secret::{MASK, looks_secret};
+use crate::source::Source;
+use crate::written::looks_secret_by_itself;
 
 /// A field that is written, without those below it.
 #[derive(Clone, PartialEq, Eq)]
@@ -68,7 +69,7 @@ impl Source {
                 }
             }
             Value::Scalar(scalar) => {
-                let hidden = secret || scalar.from_env || holds_password(&scalar.text);
+                let hidden = secret || scalar.from_env || looks_secret_by_itself(&scalar.text);
                 let hidden = hidden || self.is_secret_at(node.place.start);
                 let shown = if hidden { MASK.to_owned() } else { self.hide(&scalar.text) };
                 fields.push(Field { path, shown, value: scalar.text.clone() });

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
+use crate::admin::AdminWritten;
 use crate::log::Log;
 use crate::reload::Reload;
 use crate::route::RouteWritten;
@@ -30,6 +31,9 @@ struct FileWritten<F> {
     /// When the file is read again while Ringway runs.
     #[schemars(default)]
     reload: Reload,
+    /// The admin API, which is there only where this is written.
+    #[schemars(default)]
+    admin: AdminWritten,
     /// Named sets of endpoints, which routes point to.
     #[schemars(default)]
     upstreams: IndexMap<String, UpstreamWritten>,

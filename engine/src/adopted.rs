@@ -6,7 +6,7 @@
 //! their blueprints and plans are.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -16,7 +16,7 @@ use crate::filter::{Blueprint, Chain, Core, Filter};
 use crate::limits::RETIRED_AT_ONCE;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
-use crate::upstream::{Addresses, Plan, Upstream};
+use crate::upstream::{Addresses, Plan, Registry, Seat, Upstream};
 
 /// How often what is kept is looked at after a change: what moves into the gap of something let go
 /// may be passed over once.
@@ -24,6 +24,8 @@ const ROUNDS: u8 = 2;
 
 /// A snapshot as one core serves by it.
 pub(crate) struct Adopted {
+    /// Counts from 1 on this core.
+    pub(crate) number: u32,
     pub(crate) snapshot: Shared<Snapshot>,
     /// The global filters alone, for requests that no route takes.
     pub(crate) global: Chain,
@@ -35,6 +37,7 @@ pub(crate) struct Adopted {
 /// What a core keeps from one snapshot to the next.
 pub(crate) struct Stock {
     core: Rc<dyn Core>,
+    seat: Seat,
     /// The snapshot adopted last.
     current: RefCell<Shared<Snapshot>>,
     addresses: RefCell<Shared<Addresses>>,
@@ -45,6 +48,9 @@ pub(crate) struct Stock {
     upstreams: RefCell<IndexMap<String, Rc<Upstream>>>,
     /// Those that only exchanges under way still use.
     former: RefCell<Vec<Rc<Upstream>>>,
+    adoptions: Cell<u32>,
+    /// Former snapshots that exchanges under way are still served by.
+    ending: RefCell<Vec<Weak<Adopted>>>,
     /// What earlier snapshots have left behind.
     remains: RefCell<Vec<Remains>>,
     /// Where the next look at what is kept begins.
@@ -69,7 +75,10 @@ impl Adopted {
     pub(crate) fn new(stock: &Rc<Stock>) -> Rc<Adopted> {
         let snapshot = stock.current.borrow().clone();
         let global = snapshot.global_filters.iter().map(|f| stock.instance(f)).collect();
+        let number = stock.adoptions.get().wrapping_add(1).max(1);
+        stock.adoptions.set(number);
         Rc::new(Adopted {
+            number,
             global: Chain(global),
             chains: snapshot.routes.iter().map(|_| OnceCell::new()).collect(),
             upstreams: snapshot.upstreams.iter().map(|_| OnceCell::new()).collect(),
@@ -106,18 +115,23 @@ impl Stock {
     /// A stock of nothing yet, for a core that is to serve by `snapshot`.
     pub(crate) fn new(
         core: Rc<dyn Core>,
+        registry: Shared<Registry>,
         snapshot: Shared<Snapshot>,
         addresses: Shared<Addresses>,
         seed: u64,
     ) -> Rc<Stock> {
+        let seat = Seat { registry, worker: core.id() };
         Rc::new(Stock {
             core,
+            seat,
             current: RefCell::new(snapshot),
             addresses: RefCell::new(addresses),
             random: RefCell::new(Rng::new(seed)),
             instances: RefCell::default(),
             upstreams: RefCell::default(),
             former: RefCell::default(),
+            adoptions: Cell::default(),
+            ending: RefCell::default(),
             remains: RefCell::default(),
             at: Cell::default(),
             rounds: Cell::default(),
@@ -129,6 +143,18 @@ impl Stock {
         *self.current.borrow_mut() = snapshot;
         *self.addresses.borrow_mut() = addresses;
         self.rounds.set(ROUNDS);
+    }
+
+    /// A snapshot is former, but exchanges under way may still be served by it.
+    pub(crate) fn retire_later(&self, former: &Rc<Adopted>) {
+        self.ending.borrow_mut().push(Rc::downgrade(former));
+    }
+
+    /// The former snapshots that exchanges under way are still served by.
+    pub(crate) fn ending(&self) -> Vec<Rc<Adopted>> {
+        let mut ending = self.ending.borrow_mut();
+        ending.retain(|former| former.strong_count() > 0);
+        ending.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Names stand for these addresses now.
@@ -177,10 +203,11 @@ impl Stock {
         }
         let seed = self.random.borrow_mut().next_u64();
         let addresses = self.addresses.borrow();
-        let made = Rc::new(Upstream::new(plan.clone(), &addresses, seed, before.as_deref()));
+        let (plan, seat, before) = (plan.clone(), self.seat.clone(), before.as_deref());
+        let made = Rc::new(Upstream::new(plan, &addresses, seat, seed, before));
         // An exchange that began with an earlier snapshot does not bring it back.
         let replaced = match Shared::same(snapshot, &self.current.borrow()) {
-            true => upstreams.insert(plan.name.clone(), made.clone()),
+            true => upstreams.insert(made.plan.name.clone(), made.clone()),
             false => Some(made.clone()),
         };
         self.former.borrow_mut().extend(replaced);

@@ -7,9 +7,11 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::buffer::Buffer;
+use crate::clock;
 use crate::course::{Course, Ended};
 use crate::downstream::{After, Connection};
 use crate::error::{ClientError, Error, UpstreamError};
@@ -25,7 +27,7 @@ use crate::respond;
 use crate::response::{Relayed, Response};
 use crate::snapshot::Route;
 use crate::tunnel;
-use crate::upstream::{Lease, Upstream};
+use crate::upstream::{Endpoint, Lease, Upstream};
 
 /// What every attempt of an exchange has in common.
 pub(crate) struct Attempt<'a> {
@@ -34,7 +36,9 @@ pub(crate) struct Attempt<'a> {
     pub(crate) upstream: &'a Upstream,
     /// How the client frames the body.
     pub(crate) body: Body,
-    /// The endpoint.
+    /// The endpoint, which is told how it did.
+    pub(crate) endpoint: Rc<Endpoint>,
+    /// Its address.
     pub(crate) from: SocketAddr,
     /// Requests that the client's connection has carried, this one included.
     pub(crate) served: u64,
@@ -69,8 +73,8 @@ enum Heard {
     Response { relayed: Relayed, busy: bool },
     /// That it speaks something else from here on.
     Upgrade,
-    /// A response that a filter wants this instead of.
-    Unwanted(Next),
+    /// A response that a filter wants this instead of; `clean` when it came whole.
+    Unwanted { next: Next, clean: bool },
     /// No response.
     Nothing(Error),
 }
@@ -123,7 +127,13 @@ impl Attempt<'_> {
                 self.ended(exchange, up, relayed, whole, busy, lease)
             }
             Heard::Upgrade => self.upgrade(connection, exchange, lease).await,
-            Heard::Unwanted(next) => Attempted::Unwanted(next),
+            Heard::Unwanted { next, clean } => {
+                let read_all = clean && up.broken.is_none() && up.body.is_done();
+                if read_all && http1::keeps_alive_response(&exchange.response.head) {
+                    lease.give_back(&self.upstream.plan.settings.pool, self.now());
+                }
+                Attempted::Unwanted(next)
+            }
             Heard::Nothing(error) => self.failed(exchange, up, error, whole, lease.reused),
         }
     }
@@ -140,14 +150,28 @@ impl Attempt<'_> {
         let head = self.receive_head(exchange, whole, reader, client);
         let body = match alongside(upload.as_mut(), head).await {
             Err(error) => return Heard::Nothing(error),
-            Ok(_) if exchange.response.head.status == 101 => return Heard::Upgrade,
             Ok(body) => body,
         };
         self.answered.set(true);
+        self.endpoint.answered(exchange.response.head.status);
         let outcome = Outcome::Answered(exchange.response.head.status);
-        match self.course.chain.on_outcome(exchange, &outcome).next(whole) {
+        let decision = self.course.chain.on_outcome(exchange, &outcome);
+        if exchange.response.head.status == 101 {
+            // Both sides speak something else already: there is no way back.
+            return Heard::Upgrade;
+        }
+        match decision.next(whole) {
             Next::Accept => {}
-            next => return Heard::Unwanted(next),
+            next => {
+                let came = exchange.response.raw().len() - exchange.response.head.len;
+                // All of it is here, so the connection is as good as after any other answer.
+                let whole_answer = match body {
+                    Body::Empty => came == 0,
+                    Body::Length(length) => came as u64 == length,
+                    Body::Chunked | Body::UntilClose => false,
+                };
+                return Heard::Unwanted { next, clean: whole_answer && !upload.is_busy() };
+            }
         }
         let bounds = self.response_bounds();
         let response = Response {
@@ -207,6 +231,9 @@ impl Attempt<'_> {
         if reused && untouched && repeatable && is_closed(&error) {
             return Attempted::Stale;
         }
+        if matches!(error, Error::Upstream(_)) {
+            self.endpoint.failed();
+        }
         Attempted::Failed { error, repeatable: whole }
     }
 
@@ -229,10 +256,12 @@ impl Attempt<'_> {
             exchange.request.taken = exchange.request.head.len;
         }
         worker.buffers.give(up.input);
+        if matches!(relayed.error, Some(Error::Upstream(_))) {
+            self.endpoint.failed();
+        }
         let keeps_alive = http1::keeps_alive_response(&exchange.response.head);
         if relayed.clean && !unread && keeps_alive {
-            let pool = &self.upstream.plan.settings.pool;
-            lease.give_back(pool, worker.deadlines.coarse());
+            lease.give_back(&self.upstream.plan.settings.pool, self.now());
         }
         let after = match &relayed.error {
             // What broke off must not end in the orderly way of what is complete.
@@ -243,6 +272,11 @@ impl Attempt<'_> {
         };
         let status = exchange.response.head.status;
         Attempted::Ended(Ended { status, error: relayed.error, after })
+    }
+
+    /// The core's coarse clock.
+    fn now(&self) -> Duration {
+        self.course.worker.deadlines.coarse()
     }
 
     fn response_bounds(&self) -> Bounds {
@@ -330,7 +364,10 @@ impl Attempt<'_> {
                 let (read, raw) = reader.read(raw).await;
                 response.raw = raw;
                 match read {
-                    Ok(1..) => continue,
+                    Ok(1..) => {
+                        exchange.times.first_byte.get_or_insert_with(clock::now);
+                        continue;
+                    }
                     Err(e) if e.kind() == io::ErrorKind::TimedOut => {
                         return Err(UpstreamError::FirstByteTimeout(from).into());
                     }

@@ -3,13 +3,19 @@
 //! A worker owns what it touches; only what is in this file may be reached from another thread.
 //! `clippy.toml` bans the types below everywhere else in the engine and the filters.
 //!
-//! *Invariant:* nothing here blocks a worker. The one lock, in [`SharedCounts`], is taken when a
-//! connection opens or closes, never for a request, and is held for one look-up.
+//! *Invariant:* nothing here blocks a worker. The one lock of a connection, in [`SharedCounts`], is
+//! taken when it opens or closes, and that of [`SharedTable`] when a core first asks for a name;
+//! neither is taken for a request, and both are held for one look-up.
 //!
 //! *Invariant:* this file imports nothing of the house.
 #![expect(clippy::disallowed_types, reason = "this is the file that the ban points to")]
 
-use std::collections::HashMap;
+mod breaker;
+mod health;
+mod map;
+mod window;
+
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::io::{self, Write};
 use std::ops::Deref;
@@ -20,6 +26,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
+
+pub use breaker::{BreakerLimits, BreakerState, PROBES_MOST, Pass, RatioLimit, SharedBreaker};
+pub use health::{SharedEpoch, SharedLock, SharedStreak, SharedWord};
+pub use map::SharedMap;
+pub use window::SharedWindow;
 
 /// An immutable value that several threads read.
 #[derive(Debug, Default)]
@@ -219,6 +230,50 @@ impl<K: Hash + Eq> SharedCounts<K> {
         let stripe = (self.hasher.hash_one(key) as usize) % STRIPES;
         // A panic while counting leaves a whole number behind, so a poisoned lock is as good.
         self.stripes[stripe].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A number that every core adds to, for what is rare: each addition is a locked instruction.
+#[derive(Debug, Default)]
+pub struct SharedTotal(AtomicU64);
+
+impl SharedTotal {
+    /// Adds one.
+    pub fn add_one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Values by name, each made when it is first asked for and the same for every core from then on.
+/// A core remembers what it was given, so it asks once.
+#[derive(Debug)]
+pub struct SharedTable<K, V>(Mutex<BTreeMap<K, Shared<V>>>);
+
+impl<K, V> Default for SharedTable<K, V> {
+    fn default() -> Self {
+        SharedTable(Mutex::default())
+    }
+}
+
+impl<K: Ord + Clone, V> SharedTable<K, V> {
+    /// The value of `name`, which `make` makes if nobody has asked for it before.
+    pub fn get(&self, name: K, make: impl FnOnce() -> V) -> Shared<V> {
+        self.lock().entry(name).or_insert_with(|| Shared::new(make())).clone()
+    }
+
+    /// All of them, in order.
+    pub fn list(&self) -> Vec<(K, Shared<V>)> {
+        self.lock().iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<K, Shared<V>>> {
+        // A panic in `make` leaves the table as it was, so a poisoned lock is as good.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -49,6 +49,7 @@ impl Comparison<'_> {
             ("server", old.server == new.server),
             ("log", old.log == new.log),
             ("reload", old.reload == new.reload),
+            ("admin", old.admin == new.admin),
         ];
         let changed = sections.into_iter().filter(|(_, same)| !same);
         changed.map(|(name, _)| self.change(name, name, name)).collect()

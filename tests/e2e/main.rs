@@ -17,11 +17,17 @@ mod route;
 
 mod filters;
 
+mod resilience;
+
 mod paths;
+
+mod logging;
 
 mod balance;
 
 mod pool;
+
+mod health;
 
 mod forward;
 
@@ -46,6 +52,8 @@ mod memory;
 mod reload;
 
 mod shutdown;
+
+mod admin;
 
 mod curl;
 

@@ -2,7 +2,10 @@
 //! state, and what is wrong changes nothing.
 
 use std::os::unix::fs::symlink;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::cli;
 use crate::harness::{
@@ -26,6 +29,10 @@ scenes![
     watching_can_be_turned_off_and_on,
     the_command_reloads_and_tells_what_came_of_it,
     a_dry_run_changes_nothing,
+    tunnels_of_routes_that_stay_go_on_and_others_drain,
+    a_stream_of_a_route_that_is_gone_drains,
+    a_breaker_stays_open,
+    a_hundred_reloads_under_load_cost_nobody_anything,
 ];
 
 /// A file with one route that answers with this text.
@@ -363,4 +370,157 @@ fn a_dry_run_changes_nothing(driver: Driver) {
     // What it is held against is what was reloaded last.
     gateway.reload(&saying("new"));
     assert_eq!(cli::run(&dry_run).0, Some(0));
+}
+
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: \
+                      websocket\r\n\r\n";
+
+/// Two routes to `origin`, `/stays` and `/goes`; the second only while it is there.
+fn staying_and_going(origin: &Origin, drain: &str, goes: bool) -> String {
+    let route = |name: &str, settings: &str| {
+        let address = origin.address;
+        format!(
+            "  - {{name: {name}, prefix: /{name}, targets: [{{addr: \"{address}\"}}]{settings}}}\n"
+        )
+    };
+    let second = if goes { route("goes", "") } else { String::new() };
+    let first = route("stays", if goes { "" } else { ", max_body: 1MiB" });
+    format!("server:\n  drain_timeout: {drain}\nroutes:\n{first}{second}")
+}
+
+/// What waits in a tunnel for nothing notices too; a route that only changes is still there, and
+/// one that comes back in time has never been gone.
+fn tunnels_of_routes_that_stay_go_on_and_others_drain(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        connection.request()?;
+        connection.write(SWITCH)?;
+        while let Ok(byte) = connection.wire.exactly(1) {
+            connection.write(byte)?;
+        }
+        Ok(())
+    });
+    let gateway = Gateway::start(driver, &staying_and_going(&origin, "1h", true));
+    let open = |target: &str| {
+        let mut client = gateway.client();
+        client.request("GET", target, &["Connection: Upgrade", "Upgrade: websocket"]).head();
+        client
+    };
+    let (mut stays, mut goes) = (open("/stays"), open("/goes"));
+    gateway.reload(&staying_and_going(&origin, "1h", false));
+    gateway.reload(&staying_and_going(&origin, "1h", true));
+    assert_eq!(goes.send("x").exactly(1), b"x");
+    gateway.reload(&staying_and_going(&origin, "500ms", false));
+    let since = Instant::now();
+    assert_eq!(goes.send("x").exactly(1), b"x");
+    goes.expect_end();
+    assert!(since.elapsed() >= Duration::from_millis(400), "after {:?}", since.elapsed());
+    origin.await_ended(1);
+    assert_eq!(stays.send("x").exactly(1), b"x");
+}
+
+fn a_stream_of_a_route_that_is_gone_drains(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        connection.request()?;
+        connection.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")?;
+        connection.await_end();
+        Ok(())
+    });
+    let gateway = Gateway::start(driver, &staying_and_going(&origin, "300ms", true));
+    let (mut stays, mut goes) = (gateway.client(), gateway.client());
+    for (client, target) in [(&mut stays, "/stays"), (&mut goes, "/goes")] {
+        client.request("GET", target, &[]).head();
+        assert_eq!(client.chunk().as_deref(), Some("half"));
+    }
+    gateway.reload(&staying_and_going(&origin, "300ms", false));
+    // Cut off, without the last chunk.
+    assert_eq!(goes.until_end(), "");
+    origin.await_ended(1);
+    assert!(!stays.dawdle(Duration::from_millis(300)));
+}
+
+fn a_breaker_stays_open(driver: Driver) {
+    let origin = Origin::answering("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n");
+    let file = |timeout: &str, more: &str| {
+        let address = origin.address;
+        format!(
+            "routes:\n  - name: all\n    prefix: /\n    targets: [{{addr: \"{address}\"}}]\n    \
+             filters: [{{circuit_breaker: {{threshold: 2, timeout: {timeout}}}}}]\n{more}"
+        )
+    };
+    let gateway = Gateway::start(driver, &file("1h", ""));
+    let mut client = gateway.client();
+    for status in [500, 500, 503] {
+        client.get("/").expect(status);
+    }
+    gateway.reload(&file("1h", "  - {name: other, path: /other, respond: {}}\n"));
+    client.get("/").expect(503);
+    assert_eq!(origin.count(), 2);
+    // Other settings are another breaker.
+    gateway.reload(&file("2h", ""));
+    client.get("/").expect(500);
+}
+
+/// Reloads for the scene, and those after which memory is measured for the first time.
+const RELOADS: usize = 100;
+const WARM: usize = 20;
+
+/// What memory may differ by: a snapshot that nobody frees would come to more in so many reloads.
+const SLACK_KIB: u64 = 8 * 1024;
+
+fn a_hundred_reloads_under_load_cost_nobody_anything(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let file = |turn: usize| {
+        let others: String = (0..300)
+            .map(|at| {
+                format!(
+                    "  - {{name: r{at}, path: /r{at}/{turn}, respond: {{body: r{at}}}, filters: \
+                     [{{headers: {{response: {{set: {{X-Turn: \"{turn}\"}}}}}}}}]}}\n"
+                )
+            })
+            .collect();
+        format!(
+            "workers:\n  count: 2\nroutes:\n  - {{name: all, prefix: /all, targets: [{{addr: \
+             \"{}\"}}]}}\n{others}",
+            origin.address
+        )
+    };
+    let gateway = Gateway::start(driver, &file(0));
+    let address = gateway.address();
+    let over = Arc::new(AtomicBool::new(false));
+    let crowd: Vec<_> = (0..4)
+        .map(|_| {
+            let over = over.clone();
+            thread::spawn(move || {
+                let mut client = Client::connect(address);
+                let mut served = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let answer = client.get("/all").expect(200);
+                    assert_eq!(answer.text(), "hi");
+                    assert!(!answer.closes(), "{:?}", answer.head);
+                    served += 1;
+                }
+                served
+            })
+        })
+        .collect();
+    let mut warm = 0;
+    for turn in 1..=RELOADS {
+        let line = gateway.reload(&file(turn));
+        assert!(line.contains(" reloaded why="), "{line}");
+        // A keep-alive client of the scene itself sees each of them.
+        let answer = gateway.get(&format!("/r7/{turn}")).expect(200);
+        assert_eq!(answer.field("x-turn"), Some(turn.to_string().as_str()));
+        if turn == WARM {
+            warm = gateway.rss_kib();
+        }
+    }
+    over.store(true, Ordering::Relaxed);
+    let served: usize = crowd.into_iter().map(|member| member.join().unwrap()).sum();
+    let now = gateway.await_rss_kib(warm + SLACK_KIB);
+    assert!(served > RELOADS, "{served} requests are no load");
+    // Two workers with a few connections each, however often the file was read again.
+    assert!(origin.connections() <= 8, "{} connections", origin.connections());
+    eprintln!(
+        "{driver:?}: {served} requests, {warm} KiB after {WARM} reloads, {now} KiB after all"
+    );
 }

@@ -1,7 +1,9 @@
 //! The control thread: everything that is not a request.
 
+pub(crate) mod admin;
 pub(crate) mod errands;
 pub mod local;
+pub(crate) mod health;
 pub mod reload;
 pub(crate) mod resolve;
 pub(crate) mod signals;
@@ -28,6 +30,8 @@ use reload::{Ask, Listening, Loader, Reloaded};
 pub(crate) enum Event {
     /// Drain and stop.
     Stop,
+    /// Log files have been renamed: open them anew.
+    ReopenLogs,
     /// All workers have stopped.
     Stopped,
     /// These names stand for other addresses now.
@@ -85,6 +89,7 @@ impl Control {
         loader: Option<Box<dyn Loader>>,
     ) -> io::Result<Self> {
         let (events, receiver) = bounded(EVENTS);
+        health::start(common.registry.clone())?;
         let (resolver, renewed) = bounded(1);
         resolve::start(common.clone(), renewed, events.clone())?;
         let (errands, renewed) = bounded(1);
@@ -141,7 +146,14 @@ impl Desk {
                 Ok(Event::Reload { why, reply }) => self.reload(Ask::new(why, reply)),
                 Ok(Event::Preview { reply }) => self.reload(Ask::preview(reply)),
                 Ok(Event::Publish(publication)) => self.publish(*publication),
-                Ok(Event::Stopped) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Event::ReopenLogs) => {
+                    tracing::info!("opening the log files anew");
+                    self.common.logs.reopen();
+                }
+                Ok(Event::Stopped) | Err(RecvTimeoutError::Disconnected) => {
+                    self.common.registry.close();
+                    return;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.retired.retain(|snapshot| !snapshot.is_last());
@@ -152,6 +164,7 @@ impl Desk {
         let drain_timeout = self.common.live.snapshot().server.drain_timeout.0;
         tracing::info!(?drain_timeout, "stopping: finishing what is open");
         self.stopping = true;
+        self.common.draining.raise();
         self.tell_all(|_| Message::Drain(drain_timeout));
     }
 
@@ -163,6 +176,7 @@ impl Desk {
         );
         let addresses = Shared::new(addresses);
         self.common.addresses.set(addresses.clone());
+        self.common.registry.adopt(&self.common.live.snapshot().upstreams, &addresses);
         self.tell_all(|_| Message::Addresses(addresses.clone()));
     }
 
@@ -197,6 +211,7 @@ impl Desk {
         }
         let addresses = Shared::new(addresses);
         self.common.addresses.set(addresses.clone());
+        self.common.registry.adopt(&snapshot.upstreams, &addresses);
         self.retired.push(self.common.live.snapshot());
         self.common.live.publish(snapshot.clone());
         self.tell_all(|worker| {
