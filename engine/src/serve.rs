@@ -272,9 +272,11 @@ async fn attempt(
             let shard = &course.worker.shard;
             if lease.reused { &shard.reuses } else { &shard.connects }.add(1);
             // Ended with its upstream, an exchange never looks whole to its client.
-            lease.stream.watch().serves(exchange.route.map(|at| {
-                Serving { adopted: course.adopted.number, route: at as u32 }
-            }));
+            lease.stream.watch().serves(
+                exchange
+                    .route
+                    .map(|at| Serving { adopted: course.adopted.number, route: at as u32 }),
+            );
             if !lease.reused {
                 exchange.times.connected(clock::now());
             }
