@@ -200,6 +200,12 @@ pub trait Blueprint: Send + Sync {
         None
     }
 
+    /// False when it was built from more than its settings, such as a file, and that has changed
+    /// since: a reload then builds it anew. Called off the workers, where it may block.
+    fn is_current(&self) -> bool {
+        true
+    }
+
     /// What is to be done now and then off the workers, where it may block, such as fetching keys.
     /// Called with the first snapshot that has this blueprint.
     fn errand(&self) -> Option<Errand> {

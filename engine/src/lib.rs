@@ -141,6 +141,6 @@ pub mod times;
 pub mod trace;
 pub mod url;
 
-pub use control::reload;
+pub use control::{local, reload};
 pub use gateway::{Running, StartError};
 pub use snapshot::{BuildError, Snapshot};

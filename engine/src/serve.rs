@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::attempt::{Attempt, Attempted};
 use crate::choose::{choose_upstream, hash_key};
-use crate::clock;
+use crate::clock::{self, Serving};
 use crate::course::{Course, Ended};
 use crate::downstream::{After, Connection};
 use crate::error::{ClientError, Error, GatewayError, UpstreamError};
@@ -271,6 +271,12 @@ async fn attempt(
         Ok(lease) => {
             let shard = &course.worker.shard;
             if lease.reused { &shard.reuses } else { &shard.connects }.add(1);
+            // Ended with its upstream, an exchange never looks whole to its client.
+            lease.stream.watch().serves(
+                exchange
+                    .route
+                    .map(|at| Serving { adopted: course.adopted.number, route: at as u32 }),
+            );
             if !lease.reused {
                 exchange.times.connected(clock::now());
             }

@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub(crate) upstreams: Vec<Shared<Plan>>,
     /// Places in `upstreams` by the names that a template may come to.
     pub(crate) by_name: HashMap<String, usize>,
+    /// The names of all routes.
+    pub(crate) route_names: HashSet<String>,
     /// The names of all upstreams, those that are a route's own among them.
     pub(crate) names: HashSet<String>,
     /// Every filter, by its address.
@@ -182,6 +184,7 @@ impl Snapshot {
                 let blueprints = global_filters.iter().chain(own).map(Shared::address).collect();
                 Ok(Snapshot {
                     table,
+                    route_names: routes.iter().map(|route| route.name.clone()).collect(),
                     routes,
                     global_filters,
                     names: upstreams.iter().map(|plan| plan.name.clone()).collect(),
@@ -216,6 +219,13 @@ impl Snapshot {
             help: Some("remove it, narrow the other, or give it a `priority`".to_owned()),
         };
         self.table.unreachable().into_iter().map(warn).collect()
+    }
+
+    /// Routes that no request can reach, each with one that takes them all first.
+    pub fn shadowed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let name = |at: usize| self.routes[at].name.as_str();
+        let all = self.table.unreachable().into_iter();
+        all.map(move |shadowed| (name(shadowed.route), name(shadowed.by)))
     }
 
     /// How many routes, upstreams and listeners there are.
