@@ -58,9 +58,11 @@ macro_rules! registry {
 registry! {
     circuit_breaker CircuitBreaker,
     cors Cors,
+    fallback Fallback,
     fault Fault,
     headers Headers,
     retry Retry,
+    timeout Timeout,
 }
 
 mod cause;
