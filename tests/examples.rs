@@ -11,7 +11,8 @@ use std::process::Command;
 const FILTERS_TO_COME: [&str; 5] = ["rate_limit", "auth", "rate_limit", "logging", "metrics"];
 
 /// What the examples expect of the environment.
-const ENVIRONMENT: [(&str, &str); 1] = [("JWT_SECRET", "a-secret-of-the-test")];
+const ENVIRONMENT: [(&str, &str); 2] =
+    [("JWT_SECRET", "a-secret-of-the-test"), ("ADMIN_TOKEN", "a-token-of-the-test")];
 
 fn examples() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples");

@@ -7,6 +7,7 @@ mod value;
 use std::collections::HashMap;
 
 use crate::Config;
+use crate::admin;
 use crate::findings::Findings;
 use crate::reader::{nearest, quote_key};
 use crate::route::{Action, Forward, Route};
@@ -25,6 +26,9 @@ pub(crate) fn check<F>(
 ) {
     check_workers(&config.workers, findings);
     check_server(&config.server, findings);
+    if let Some(settings) = &config.admin {
+        admin::check(settings, &config.server, findings);
+    }
     for (name, upstream) in &config.upstreams {
         let path = format!("upstreams.{}", quote_key(name));
         value::check_name(name, &path, "an upstream", findings);
@@ -162,24 +166,18 @@ fn check_names<F>(routes: &[(usize, Route<F>)], upstreams: &[String], findings: 
     }
 }
 
-/// Routes point to upstreams that there are, and upstreams are there to be pointed to.
+/// Routes point to upstreams that there are.
 fn check_references<F>(
     routes: &[(usize, Route<F>)],
     upstreams: &[String],
     findings: &mut Findings<'_>,
 ) {
-    let mut used: Vec<&str> = Vec::new();
-    let mut any = false;
-    let mut refer = |name: &str, path: String, findings: &mut Findings<'_>| {
-        if let Some(known) = upstreams.iter().find(|known| *known == name) {
-            used.push(known);
+    let refer = |name: &str, path: String, findings: &mut Findings<'_>| {
+        if upstreams.iter().any(|known| *known == name) {
             return;
         }
         let help = match nearest(name, upstreams) {
-            Some(near) => {
-                used.push(near);
-                format!("did you mean `{near}`?")
-            }
+            Some(near) => format!("did you mean `{near}`?"),
             None if upstreams.is_empty() => {
                 format!("add it: `upstreams: {{{name}: {{targets: […]}}}}`")
             }
@@ -197,7 +195,7 @@ fn check_references<F>(
                         format!("`{name}` cannot name an upstream: there are none"),
                         "add those that it may name: `upstreams: {NAME: {targets: […]}}`",
                     ),
-                    Some(_) => any = true,
+                    Some(_) => {}
                     None => refer(name, path, findings),
                 }
             }
@@ -209,16 +207,5 @@ fn check_references<F>(
             }
             _ => {}
         }
-    }
-    // While a route cannot be read, nobody knows what it points to.
-    if any || !findings.errors.is_empty() {
-        return;
-    }
-    for name in upstreams.iter().filter(|name| !used.contains(&name.as_str())) {
-        findings.warn(
-            format!("upstreams.{}", quote_key(name)),
-            format!("no route points to the upstream `{name}`"),
-            format!("write `upstream: {name}` in a route, or remove it"),
-        );
     }
 }

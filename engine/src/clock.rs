@@ -143,8 +143,11 @@ impl Deadlines {
                 entry.over = true;
                 // Only a write under way has to be ended by force. Where there is none, the peer
                 // is not to be told of an end that it could take for an orderly one.
-                let writes = entry.write_at != NEVER;
-                shut(entry.fd, if writes { libc::SHUT_RDWR } else { libc::SHUT_RD });
+                match (entry.write_at != NEVER, entry.unfinished) {
+                    (false, _) => shut(entry.fd, libc::SHUT_RD),
+                    (true, false) => shut(entry.fd, libc::SHUT_RDWR),
+                    (true, true) => reset(entry.fd),
+                }
             }
         }
     }
@@ -211,6 +214,17 @@ fn shut(fd: RawFd, how: i32) {
     // its socket is closed (`io::Stream`'s `Drop`), so the number is still that socket.
     // Its result does not matter: a peer that is gone has ended the operation already.
     unsafe { libc::shutdown(fd, how) };
+}
+
+/// Ends a connection with a reset, and what is under way on it; its socket stays to be closed.
+fn reset(fd: RawFd) {
+    let nowhere =
+        libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    let size = size_of::<libc::sockaddr>() as libc::socklen_t;
+    // SAFETY: the descriptor is open while its entry is on the list (see `shut`); the pointer is to
+    // an address of our stack, of the size given. Connecting to nowhere dissolves a connection
+    // (connect(2)); where that is refused, the close that follows resets it all the same.
+    unsafe { libc::connect(fd, &raw const nowhere, size) };
 }
 
 /// A socket's place on the list. The owner retires it before it closes the socket; its place is

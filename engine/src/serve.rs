@@ -52,7 +52,7 @@ pub(crate) async fn serve(
             identify(worker, rules, exchange);
             let found = find_route(&adopted.snapshot, exchange);
             if let Some(at) = exchange.route {
-                chain = &adopted.chains[at];
+                chain = adopted.chain(at);
             }
             let routed =
                 found.and_then(|at| retarget(&adopted.snapshot, at, exchange).map(|()| at));
@@ -202,7 +202,7 @@ async fn forward_to(
         if exchange.deadline.is_some_and(|deadline| deadline <= clock::now()) {
             return Err(GatewayError::Timeout.into());
         }
-        let upstream = &*course.adopted.upstreams[at];
+        let upstream = &**course.adopted.upstream(at);
         exchange.upstream.clear();
         exchange.upstream.push_str(&upstream.plan.name);
         let attempted = match course.chain.on_attempt(exchange) {

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
 
 pub use breaker::{BreakerLimits, BreakerState, PROBES_MOST, Pass, RatioLimit, SharedBreaker};
@@ -48,6 +49,16 @@ impl<T: ?Sized> Shared<T> {
     /// True when both point to the same value, not merely to equal ones.
     pub fn same(a: &Self, b: &Self) -> bool {
         Arc::ptr_eq(&a.0, &b.0)
+    }
+
+    /// Tells this value from every other one that there is at the same time.
+    pub fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).cast::<()>() as usize
+    }
+
+    /// True when nobody else holds it, and so nobody can come to.
+    pub fn is_last(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 }
 
@@ -87,25 +98,55 @@ impl SharedCount {
     }
 }
 
+/// A value that one thread replaces now and then, and that others ask for at any time.
+#[derive(Debug)]
+pub struct SharedLatest<T>(ArcSwap<T>);
+
+impl<T> SharedLatest<T> {
+    /// Begins with `value`.
+    pub fn new(value: Shared<T>) -> Self {
+        SharedLatest(ArcSwap::new(value.0))
+    }
+
+    /// The value as it is now; whoever holds it keeps it.
+    pub fn get(&self) -> Shared<T> {
+        Shared(self.0.load_full())
+    }
+
+    /// Puts another value in its place.
+    pub fn set(&self, value: Shared<T>) {
+        self.0.store(value.0);
+    }
+}
+
 /// A bound that all cores draw on together, exact at any number of cores.
 #[derive(Debug)]
 pub struct SharedBudget {
     taken: AtomicU64,
-    limit: u64,
+    limit: AtomicU64,
 }
 
 impl SharedBudget {
     /// A budget of `limit` units, none of them taken.
     pub fn new(limit: u64) -> Self {
-        SharedBudget { taken: AtomicU64::new(0), limit }
+        SharedBudget { taken: AtomicU64::new(0), limit: AtomicU64::new(limit) }
+    }
+
+    /// Another limit from now on. What is taken stays taken, though it may be more.
+    pub fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// The limit as it is now.
+    pub fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
     }
 
     /// Takes one unit; false when all are taken.
     pub fn take(&self) -> bool {
+        let limit = self.limit();
         self.taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
-                (n < self.limit).then_some(n + 1)
-            })
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < limit).then_some(n + 1))
             .is_ok()
     }
 

@@ -61,7 +61,11 @@ registry! {
     fallback Fallback,
     fault Fault,
     headers Headers,
+    redirect Redirect,
+    request_id RequestId,
     retry Retry,
+    rewrite Rewrite,
+    security_headers SecurityHeaders,
     timeout Timeout,
 }
 

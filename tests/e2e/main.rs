@@ -45,7 +45,11 @@ mod noise;
 
 mod memory;
 
+mod reload;
+
 mod shutdown;
+
+mod admin;
 
 mod curl;
 
