@@ -7,7 +7,8 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::time::{Duration, Instant};
+use std::rc::Rc;
+use std::time::Duration;
 
 use crate::buffer::Buffer;
 use crate::clock;
@@ -26,9 +27,9 @@ use crate::respond;
 use crate::response::{Relayed, Response};
 use crate::snapshot::Route;
 use crate::tunnel;
-use crate::until::Until;
+use crate::until::{self, Until};
 use crate::upload::{Upload, request_framing, upload_error};
-use crate::upstream::{Lease, Upstream};
+use crate::upstream::{Endpoint, Lease, Upstream};
 
 /// What every attempt of an exchange has in common.
 pub(crate) struct Attempt<'a> {
@@ -37,7 +38,9 @@ pub(crate) struct Attempt<'a> {
     pub(crate) upstream: &'a Upstream,
     /// How the client frames the body.
     pub(crate) body: Body,
-    /// The endpoint.
+    /// The endpoint, which is told how it did.
+    pub(crate) endpoint: Rc<Endpoint>,
+    /// Its address.
     pub(crate) from: SocketAddr,
     /// Requests that the client's connection has carried, this one included.
     pub(crate) served: u64,
@@ -153,6 +156,7 @@ impl Attempt<'_> {
             Ok(body) => body,
         };
         self.answered.set(true);
+        self.endpoint.answered(exchange.response.head.status);
         let outcome = Outcome::Answered(exchange.response.head.status);
         let decision = self.course.chain.on_outcome(exchange, &outcome);
         if exchange.response.head.status == 101 {
@@ -173,7 +177,7 @@ impl Attempt<'_> {
             }
         }
         if self.until.is_some() {
-            self.body_has_until(exchange.deadline, reader, client);
+            until::relay(exchange.deadline, reader, client);
         }
         let bounds = self.response_bounds();
         let response = Response {
@@ -185,17 +189,6 @@ impl Attempt<'_> {
         };
         let relayed = response.relay(exchange, reader, client, upload.as_mut()).await;
         Heard::Response { relayed, busy: upload.is_busy() }
-    }
-
-    /// From the head of the answer on, only the deadline of the whole exchange counts, and on both
-    /// sides.
-    fn body_has_until(&self, deadline: Option<Instant>, reader: &Reader<'_>, client: &Writer<'_>) {
-        reader.watch().never_over();
-        if let Some(end) = deadline {
-            let left = end.saturating_duration_since(clock::now());
-            reader.watch().over_within(left);
-            client.over_within(left);
-        }
     }
 
     /// Sends the rest of the body up, if there is any.
@@ -248,6 +241,7 @@ impl Attempt<'_> {
         if reused && untouched && repeatable && is_closed(&error) {
             return Attempted::Stale;
         }
+        self.endpoint.met(&error);
         Attempted::Failed { error, repeatable: whole }
     }
 
@@ -270,6 +264,7 @@ impl Attempt<'_> {
             exchange.request.taken = exchange.request.head.len;
         }
         worker.buffers.give(up.input);
+        relayed.error.as_ref().inspect(|error| self.endpoint.met(error));
         let keeps_alive = http1::keeps_alive_response(&exchange.response.head);
         if relayed.clean && !unread && keeps_alive {
             lease.give_back(&self.upstream.plan.settings.pool, self.now());
@@ -375,7 +370,10 @@ impl Attempt<'_> {
                 let (read, raw) = reader.read(raw).await;
                 response.raw = raw;
                 match read {
-                    Ok(1..) => continue,
+                    Ok(1..) => {
+                        exchange.times.first_byte.get_or_insert_with(clock::now);
+                        continue;
+                    }
                     Err(e) if e.kind() == io::ErrorKind::TimedOut => {
                         return Err(UpstreamError::FirstByteTimeout(from).into());
                     }

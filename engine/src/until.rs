@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::clock;
 use crate::error::{Error, GatewayError, UpstreamError};
 use crate::exchange::Exchange;
+use crate::io::{Reader, Writer};
 
 /// When an attempt is over: when its own time is, or that of the whole exchange.
 #[derive(Clone, Copy)]
@@ -36,5 +37,15 @@ impl Until {
             true => GatewayError::Timeout.into(),
             false => UpstreamError::TryTimeout(from).into(),
         }
+    }
+}
+
+/// From the head of the answer on only the deadline of the whole exchange counts, on both sides.
+pub(crate) fn relay(deadline: Option<Instant>, reader: &Reader<'_>, client: &Writer<'_>) {
+    reader.watch().never_over();
+    if let Some(end) = deadline {
+        let left = end.saturating_duration_since(clock::now());
+        reader.watch().over_within(left);
+        client.over_within(left);
     }
 }

@@ -55,12 +55,20 @@ macro_rules! registry {
     };
 }
 
+// What several filters stand on.
+mod alias;
+mod cause;
+mod excluded;
+mod values;
+
 registry! {
+    auth Auth,
     circuit_breaker CircuitBreaker,
     cors Cors,
     fallback Fallback,
     fault Fault,
     headers Headers,
+    logging Logging,
     redirect Redirect,
     request_id RequestId,
     retry Retry,
@@ -68,8 +76,6 @@ registry! {
     security_headers SecurityHeaders,
     timeout Timeout,
 }
-
-mod cause;
 
 /// Names the filter in front of the field that is wrong: its settings stand below its name.
 fn below(name: &str, error: SettingsError) -> SettingsError {

@@ -17,13 +17,19 @@ mod route;
 
 mod filters;
 
+mod auth;
+
 mod resilience;
 
 mod paths;
 
+mod logging;
+
 mod balance;
 
 mod pool;
+
+mod health;
 
 mod forward;
 
