@@ -57,6 +57,9 @@ struct Entry {
     unacknowledged: u32,
     read_expired: bool,
     write_expired: bool,
+    /// When the exchange that the socket is used for is over, and that it is.
+    over_at: u64,
+    over: bool,
     waiting: Waiting,
     /// What is being sent has no end but that of the connection, so none may look orderly.
     unfinished: bool,
@@ -107,6 +110,8 @@ impl Deadlines {
             unacknowledged: u32::MAX,
             read_expired: false,
             write_expired: false,
+            over_at: NEVER,
+            over: false,
             waiting: Waiting::No,
             unfinished: false,
             serving: None,
@@ -152,6 +157,17 @@ impl Deadlines {
                 entry.write_at = NEVER;
                 entry.write_expired = true;
                 shut(entry.fd, libc::SHUT_RDWR);
+            }
+            if entry.over_at <= clock {
+                entry.over_at = NEVER;
+                entry.over = true;
+                // Only a write under way has to be ended by force. Where there is none, the peer
+                // is not to be told of an end that it could take for an orderly one.
+                match (entry.write_at != NEVER, entry.unfinished) {
+                    (false, _) => shut(entry.fd, libc::SHUT_RD),
+                    (true, false) => shut(entry.fd, libc::SHUT_RDWR),
+                    (true, true) => reset(entry.fd),
+                }
             }
         }
     }
@@ -232,6 +248,17 @@ fn shut(fd: RawFd, how: i32) {
     unsafe { libc::shutdown(fd, how) };
 }
 
+/// Ends a connection with a reset, and what is under way on it; its socket stays to be closed.
+fn reset(fd: RawFd) {
+    let nowhere =
+        libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    let size = size_of::<libc::sockaddr>() as libc::socklen_t;
+    // SAFETY: the descriptor is open while its entry is on the list (see `shut`); the pointer is to
+    // an address of our stack, of the size given. Connecting to nowhere dissolves a connection
+    // (connect(2)); where that is refused, the close that follows resets it all the same.
+    unsafe { libc::connect(fd, &raw const nowhere, size) };
+}
+
 /// A socket's place on the list. The owner retires it before it closes the socket; its place is
 /// free again when it is dropped.
 pub(crate) struct Watch {
@@ -251,15 +278,37 @@ impl Watch {
         self.with(|e| e.read_at = NEVER);
     }
 
-    /// What is being written must be taken within `time` from now.
-    pub(crate) fn write_within(&self, time: Duration) {
+    /// What is being written must be taken within `time` from now. False when no more is to be
+    /// written, because all is over.
+    pub(crate) fn write_within(&self, time: Duration) -> bool {
         let at = self.list.at(time);
         let stall = at - self.list.clock.get();
         self.with(|e| {
             e.write_at = at;
             e.write_stall = stall;
             e.unacknowledged = u32::MAX;
+            !e.over
+        })
+    }
+
+    /// Whatever is read or written from now on must be done within `time`: then both directions
+    /// end, even if bytes go on coming and going.
+    pub(crate) fn over_within(&self, time: Duration) {
+        let at = self.list.at(time);
+        self.with(|e| e.over_at = at);
+    }
+
+    /// The socket may be used for as long as it likes again.
+    pub(crate) fn never_over(&self) {
+        self.with(|e| {
+            e.over_at = NEVER;
+            e.over = false;
         });
+    }
+
+    /// True when the time that [`Watch::over_within`] gave is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.with(|e| e.over)
     }
 
     /// Nothing is being written.
@@ -366,6 +415,29 @@ mod tests {
         sweep_for(&list, start, 4, 5);
         assert!(watch.read_expired());
         assert_eq!(ours.read(&mut [0; 1]).unwrap(), 0, "the read side is shut down");
+    }
+
+    #[test]
+    fn what_is_over_ends_in_both_directions() {
+        let list = Rc::new(Deadlines::default());
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let watch = list.watch(ours.as_raw_fd());
+        let start = now();
+        list.sweep(start);
+        watch.over_within(Duration::from_millis(200));
+        assert!(watch.write_within(Duration::from_secs(60)));
+        watch.write_any_time();
+        sweep_for(&list, start, 1, 2);
+        assert!(!watch.is_over(), "never early");
+        sweep_for(&list, start, 3, 4);
+        assert!(watch.is_over() && !watch.read_expired());
+        assert!(!watch.write_within(Duration::from_secs(60)), "no more is to be written");
+        assert_eq!(ours.read(&mut [0; 1]).unwrap(), 0, "the read side is shut down");
+        theirs.set_nonblocking(true).unwrap();
+        let waits = theirs.read(&mut [0; 1]).unwrap_err().kind();
+        assert_eq!(waits, std::io::ErrorKind::WouldBlock, "the peer is told of no end");
+        watch.never_over();
+        assert!(!watch.is_over());
     }
 
     #[test]

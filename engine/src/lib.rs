@@ -117,6 +117,8 @@ mod choose;
 pub mod balance;
 pub mod upstream;
 mod attempt;
+mod until;
+mod upload;
 mod forward;
 mod response;
 mod relay;

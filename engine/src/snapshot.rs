@@ -4,6 +4,7 @@
 //! it adopts it cannot.
 
 mod before;
+mod unused;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -208,7 +209,8 @@ impl Snapshot {
         Snapshot { written, ..self }
     }
 
-    /// What can be served but is surely not meant: routes that no request can reach.
+    /// What can be served but is surely not meant: routes that no request can reach, and upstreams
+    /// that none can.
     pub fn warnings(&self) -> Vec<BuildError> {
         let warn = |shadowed: crate::route::Shadowed| BuildError {
             path: format!("routes[{}]", shadowed.route),
@@ -218,7 +220,7 @@ impl Snapshot {
             ),
             help: Some("remove it, narrow the other, or give it a `priority`".to_owned()),
         };
-        self.table.unreachable().into_iter().map(warn).collect()
+        self.table.unreachable().into_iter().map(warn).chain(unused::upstreams(self)).collect()
     }
 
     /// Routes that no request can reach, each with one that takes them all first.
