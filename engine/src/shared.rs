@@ -12,6 +12,7 @@
 
 mod breaker;
 mod map;
+mod series;
 mod window;
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,6 +29,7 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
 
 pub use breaker::{BreakerLimits, BreakerState, PROBES_MOST, Pass, RatioLimit, SharedBreaker};
 pub use map::SharedMap;
+pub use series::{SharedNames, SharedRing, SharedRow, SharedTally, Words};
 pub use window::SharedWindow;
 
 /// An immutable value that several threads read.

@@ -153,12 +153,15 @@ impl Snapshot {
         builder.upstreams(config);
         let global_filters = builder.filters(None, "global_filters", &config.global_filters);
         builder.check_filters("global_filters", &global_filters, false);
+        builder.check_counts("global_filters", &global_filters, false);
+        let counts = global_filters.iter().any(|filter| filter.counts_alone());
         let identified = global_filters.iter().any(|filter| filter.identifies());
         let mut routes = Vec::with_capacity(config.routes.len());
         for at in 0..config.routes.len() {
             if let Some(route) = builder.route(config, at) {
                 let place = format!("routes[{at}].filters");
                 builder.check_filters(&place, &route.filters, identified);
+                builder.check_counts(&place, &route.filters, counts);
                 routes.push(route);
             }
         }
@@ -316,6 +319,18 @@ impl<F: Settings + PartialEq> Builder<'_, F> {
                 self.error(format!("{place}.{field}"), message, Some(help));
             }
             identified |= filter.identifies();
+        }
+    }
+
+    /// Refuses a second filter that counts what one before it has counted.
+    fn check_counts(&mut self, place: &str, filters: &[Shared<dyn Blueprint>], mut counted: bool) {
+        for (at, filter) in filters.iter().enumerate().filter(|(_, filter)| filter.counts_alone()) {
+            if counted {
+                let message = "a filter before this one counts the same requests";
+                let help = "keep one: in `global_filters` for all routes, or at single routes";
+                self.error(format!("{place}[{at}].{}", filter.name()), message, Some(help));
+            }
+            counted = true;
         }
     }
 

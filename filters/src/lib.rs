@@ -61,6 +61,7 @@ registry! {
     fault Fault,
     headers Headers,
     logging Logging,
+    metrics Metrics,
     retry Retry,
 }
 

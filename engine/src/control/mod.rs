@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod errands;
 pub mod reload;
 pub(crate) mod resolve;
+pub(crate) mod scrape;
 pub(crate) mod signals;
 
 use std::io;
