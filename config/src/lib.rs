@@ -45,6 +45,7 @@ mod text_or;
 
 // What is written in each section, and what is needed of it.
 mod admin;
+mod health;
 mod log;
 mod route;
 mod server;
@@ -57,6 +58,7 @@ mod condition;
 mod path;
 mod template;
 mod units;
+mod variable;
 
 // What is wrong, and how it is shown.
 mod check;
@@ -83,6 +85,7 @@ pub use address::{Address, Cidr};
 pub use admin::Admin;
 pub use condition::{Matching, PathMatch, ValueMatch, ValueTest};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use health::{Health, HealthCheck, HttpProbe, OutlierDetection, Probe, StatusRange};
 pub use log::{Level, Log, LogFormat};
 pub use reference::reference;
 pub use route::{
@@ -96,6 +99,7 @@ pub use source::Source;
 pub use template::Template;
 pub use units::{Bytes, Limit, Period, UnitError};
 pub use upstream::{Balance, HashKey, Pool, Target, Upstream, UpstreamTimeouts};
+pub use variable::unknown_variable;
 pub use workers::{CoreList, Count, Driver, Workers};
 pub use written::Written;
 

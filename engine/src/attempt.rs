@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::buffer::Buffer;
@@ -26,7 +27,7 @@ use crate::respond;
 use crate::response::{Relayed, Response};
 use crate::snapshot::Route;
 use crate::tunnel;
-use crate::upstream::{Lease, Upstream};
+use crate::upstream::{Endpoint, Lease, Upstream};
 
 /// What every attempt of an exchange has in common.
 pub(crate) struct Attempt<'a> {
@@ -35,7 +36,9 @@ pub(crate) struct Attempt<'a> {
     pub(crate) upstream: &'a Upstream,
     /// How the client frames the body.
     pub(crate) body: Body,
-    /// The endpoint.
+    /// The endpoint, which is told how it did.
+    pub(crate) endpoint: Rc<Endpoint>,
+    /// Its address.
     pub(crate) from: SocketAddr,
     /// Requests that the client's connection has carried, this one included.
     pub(crate) served: u64,
@@ -150,6 +153,7 @@ impl Attempt<'_> {
             Ok(body) => body,
         };
         self.answered.set(true);
+        self.endpoint.answered(exchange.response.head.status);
         let outcome = Outcome::Answered(exchange.response.head.status);
         let decision = self.course.chain.on_outcome(exchange, &outcome);
         if exchange.response.head.status == 101 {
@@ -227,6 +231,9 @@ impl Attempt<'_> {
         if reused && untouched && repeatable && is_closed(&error) {
             return Attempted::Stale;
         }
+        if matches!(error, Error::Upstream(_)) {
+            self.endpoint.failed();
+        }
         Attempted::Failed { error, repeatable: whole }
     }
 
@@ -249,6 +256,9 @@ impl Attempt<'_> {
             exchange.request.taken = exchange.request.head.len;
         }
         worker.buffers.give(up.input);
+        if matches!(relayed.error, Some(Error::Upstream(_))) {
+            self.endpoint.failed();
+        }
         let keeps_alive = http1::keeps_alive_response(&exchange.response.head);
         if relayed.clean && !unread && keeps_alive {
             lease.give_back(&self.upstream.plan.settings.pool, self.now());

@@ -183,6 +183,12 @@ pub trait Blueprint: Send + Sync {
         Vec::new()
     }
 
+    /// Request variables that its templates use, each with the field that does; claims
+    /// (`claims.NAME`) need not be among them. The snapshot checks that the route has them.
+    fn variables(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     /// True when it tells who asks ([`Exchange::identity`]).
     fn identifies(&self) -> bool {
         false

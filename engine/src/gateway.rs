@@ -21,7 +21,7 @@ use crate::recent::Errors;
 use crate::run::{self, Start};
 use crate::shared::{Mailbox, Shared, SharedBudget, SharedFlag, SharedLatest};
 use crate::snapshot::{Snapshot, bound};
-use crate::upstream::Addresses;
+use crate::upstream::{Addresses, Registry};
 use crate::worker::{Colleague, Common};
 
 /// Why a gateway cannot start.
@@ -172,7 +172,9 @@ fn start_with(snapshot: Snapshot, loader: Option<Box<dyn Loader>>) -> Result<Run
         errors: Errors::default(),
         io_uring,
         draining: SharedFlag::default(),
+        registry: Shared::new(Registry::new(count)),
     });
+    common.registry.adopt(&common.live.snapshot().upstreams, &common.addresses.get());
     let mut workers = Vec::new();
     let parts = cores.into_iter().zip(by_worker).zip(inboxes).enumerate();
     for (id, ((core, listeners), (inbox, ear))) in parts {

@@ -71,6 +71,26 @@ pub const ENDPOINT_PAUSE_FIRST: Duration = Duration::from_millis(200);
 /// Longest pause of an endpoint that keeps refusing.
 pub const ENDPOINT_PAUSE_MOST: Duration = Duration::from_secs(30);
 
+/// The first check of an endpoint comes at a random moment within this, or within its interval
+/// where that is shorter: soon, but not all endpoints at once.
+pub const HEALTH_FIRST_CHECK: Duration = Duration::from_secs(1);
+
+/// Bytes of the head of an answer to a check.
+pub const HEALTH_HEAD: usize = 64 * 1024;
+
+/// Bytes of the body of an answer to a check that are searched for what is expected in it.
+pub const HEALTH_BODY: usize = 64 * 1024;
+
+/// A slow start grows in so many steps; more would only rebuild balancers more often.
+pub const SLOW_START_STEPS: u32 = 20;
+
+/// The shortest step of a slow start.
+pub const SLOW_START_STEP: Duration = Duration::from_millis(100);
+
+/// Endpoints that fail and wait to be looked at; what does not fit is told again by their next
+/// failures.
+pub const FAILING: usize = 1024;
+
 /// Attempts of one exchange, whatever the filters ask for: a bound on the one loop.
 pub const ATTEMPTS: usize = 32;
 

@@ -273,7 +273,9 @@ async fn attempt(
             }
             let served = connection.served;
             let answered = Cell::new(false);
-            let attempt = Attempt { course, route, upstream, body, from, served, answered };
+            let endpoint = lease.endpoint.clone();
+            let attempt =
+                Attempt { course, route, upstream, body, endpoint, from, served, answered };
             attempt.make(connection, exchange, lease).await
         }
         Err(error) if upstream.has_other(&exchange.tried, from) => {

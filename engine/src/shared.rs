@@ -11,6 +11,7 @@
 #![expect(clippy::disallowed_types, reason = "this is the file that the ban points to")]
 
 mod breaker;
+mod health;
 mod map;
 mod series;
 mod window;
@@ -28,6 +29,7 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
 
 pub use breaker::{BreakerLimits, BreakerState, PROBES_MOST, Pass, RatioLimit, SharedBreaker};
+pub use health::{SharedEpoch, SharedLock, SharedStreak, SharedWord};
 pub use map::SharedMap;
 pub use series::{SharedNames, SharedRing, SharedRow, SharedTally, Words};
 pub use window::SharedWindow;

@@ -16,7 +16,7 @@ use crate::filter::{Blueprint, Settings};
 use crate::http1::HeadLimits;
 use crate::route::Table;
 use crate::shared::Shared;
-use crate::template::Template;
+use crate::template::{CLAIM, Template};
 use crate::upstream::Plan;
 
 use before::{Before, Kept};
@@ -152,9 +152,12 @@ impl Snapshot {
         let mut builder = Builder { before: before.map(Before::new), ..Builder::default() };
         builder.upstreams(config);
         let global_filters = builder.filters(None, "global_filters", &config.global_filters);
+        let matching: Vec<_> = config.routes.iter().map(|r| &r.matching).collect();
+        let table = Table::build(matching, &config.server.path);
         builder.check_filters("global_filters", &global_filters, false);
         builder.check_counts("global_filters", &global_filters, false);
         let counts = global_filters.iter().any(|filter| filter.counts_alone());
+        builder.check_variables("global_filters", &global_filters, None);
         let identified = global_filters.iter().any(|filter| filter.identifies());
         let mut routes = Vec::with_capacity(config.routes.len());
         for at in 0..config.routes.len() {
@@ -162,11 +165,13 @@ impl Snapshot {
                 let place = format!("routes[{at}].filters");
                 builder.check_filters(&place, &route.filters, identified);
                 builder.check_counts(&place, &route.filters, counts);
+                if let Ok(table) = &table {
+                    builder.check_variables(&place, &route.filters, Some((table, at)));
+                }
                 routes.push(route);
             }
         }
-        let matching: Vec<_> = config.routes.iter().map(|r| &r.matching).collect();
-        let table = Table::build(matching, &config.server.path).map_err(|errors| {
+        let table = table.map_err(|errors| {
             errors.into_iter().map(|e| BuildError {
                 path: format!("routes[{}].{}", e.route, e.field),
                 message: e.message,
@@ -331,6 +336,28 @@ impl<F: Settings + PartialEq> Builder<'_, F> {
                 self.error(format!("{place}[{at}].{}", filter.name()), message, Some(help));
             }
             counted = true;
+        }
+    }
+
+    /// Holds the variables of filters' templates against those that there are.
+    fn check_variables(
+        &mut self,
+        place: &str,
+        filters: &[Shared<dyn Blueprint>],
+        here: Option<(&Table, usize)>,
+    ) {
+        for (at, filter) in filters.iter().enumerate() {
+            for (field, name) in filter.variables() {
+                if name.starts_with(CLAIM) {
+                    continue;
+                }
+                let here: Option<Vec<String>> =
+                    here.map(|(table, route)| table.parameters(route).map(str::to_owned).collect());
+                if let Some((message, help)) = config::unknown_variable(&name, here.as_deref()) {
+                    let place = format!("{place}[{at}].{}.{field}", filter.name());
+                    self.error(place, message, Some(&help));
+                }
+            }
         }
     }
 

@@ -29,7 +29,7 @@ use crate::recent::{Errors, Failures};
 use crate::room::Room;
 use crate::shared::{Mailbox, Shared, SharedBudget, SharedFlag, SharedLatest};
 use crate::snapshot::Snapshot;
-use crate::upstream::Addresses;
+use crate::upstream::{Addresses, Registry};
 
 /// What other threads tell a worker.
 pub(crate) enum Message {
@@ -76,6 +76,8 @@ pub(crate) struct Common {
     pub(crate) io_uring: bool,
     /// Up from the moment that a stop has been asked for.
     pub(crate) draining: SharedFlag,
+    /// The endpoints of all upstreams, and how they are.
+    pub(crate) registry: Shared<Registry>,
 }
 
 /// A worker as the others see it.
@@ -119,7 +121,8 @@ impl Worker {
         let live = live_core(id, &common, jobs.clone(), journals.clone());
         let core: Rc<dyn Core> = Rc::new(live);
         let (snapshot, addresses) = (common.live.snapshot(), common.addresses.get());
-        let stock = Stock::new(core, snapshot, addresses, clock::seed());
+        let registry = common.registry.clone();
+        let stock = Stock::new(core, registry, snapshot, addresses, clock::seed());
         Worker {
             id,
             io_uring,

@@ -62,7 +62,11 @@ registry! {
     headers Headers,
     logging Logging,
     metrics Metrics,
+    redirect Redirect,
+    request_id RequestId,
     retry Retry,
+    rewrite Rewrite,
+    security_headers SecurityHeaders,
 }
 
 mod cause;

@@ -27,6 +27,8 @@ mod balance;
 
 mod pool;
 
+mod health;
+
 mod forward;
 
 mod body;

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod errands;
+pub(crate) mod health;
 pub mod reload;
 pub(crate) mod resolve;
 pub(crate) mod scrape;
@@ -81,6 +82,7 @@ impl Control {
         loader: Option<Box<dyn Loader>>,
     ) -> io::Result<Self> {
         let (events, receiver) = bounded(EVENTS);
+        health::start(common.registry.clone())?;
         let (resolver, renewed) = bounded(1);
         resolve::start(common.clone(), renewed, events.clone())?;
         let (errands, renewed) = bounded(1);
@@ -137,7 +139,10 @@ impl Desk {
                     tracing::info!("opening the log files anew");
                     self.common.logs.reopen();
                 }
-                Ok(Event::Stopped) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Event::Stopped) | Err(RecvTimeoutError::Disconnected) => {
+                    self.common.registry.close();
+                    return;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.retired.retain(|snapshot| !snapshot.is_last());
@@ -160,6 +165,7 @@ impl Desk {
         );
         let addresses = Shared::new(addresses);
         self.common.addresses.set(addresses.clone());
+        self.common.registry.adopt(&self.common.live.snapshot().upstreams, &addresses);
         self.tell_all(|_| Message::Addresses(addresses.clone()));
     }
 
@@ -194,6 +200,7 @@ impl Desk {
         }
         let addresses = Shared::new(addresses);
         self.common.addresses.set(addresses.clone());
+        self.common.registry.adopt(&snapshot.upstreams, &addresses);
         self.retired.push(self.common.live.snapshot());
         self.common.live.publish(snapshot.clone());
         self.tell_all(|worker| {

@@ -7,6 +7,7 @@ use crate::filter::{Histogram, Measure};
 use crate::metrics::{Kind, Shard, Text, process};
 use crate::shared::SharedCount;
 use crate::snapshot::Snapshot;
+use crate::upstream::{EndpointView, Standing};
 use crate::worker::Common;
 
 /// Everything that is counted now. Takes no lock that a worker waits for.
@@ -15,6 +16,7 @@ pub(crate) fn encode(common: &Common) -> String {
     gateway(&mut text, common);
     workers(&mut text, common);
     failures(&mut text, common);
+    endpoints(&mut text, &common.registry.list());
     logs(&mut text, common);
     filters(&mut text, &common.live.snapshot());
     process_usage(&mut text, common);
@@ -208,6 +210,64 @@ fn failures(text: &mut Text, common: &Common) {
     text.family("ringway_rejected_heads_total", Kind::Counter, help);
     for ((_, reason), count) in sums.iter().filter(|((phase, _), _)| *phase == "request_head") {
         text.sample(&[("reason", reason)], count);
+    }
+}
+
+/// A number of each endpoint.
+type OfEndpoint = (&'static str, Kind, &'static str, fn(&EndpointView) -> u64);
+
+const OF_ENDPOINTS: [OfEndpoint; 8] = [
+    (
+        "ringway_endpoint_up",
+        Kind::Gauge,
+        "Whether the endpoint is neither found unhealthy nor ejected.",
+        |view| u64::from(!matches!(view.state, Standing::Unhealthy | Standing::Ejected)),
+    ),
+    (
+        "ringway_endpoint_draining",
+        Kind::Gauge,
+        "Whether the endpoint gets no new requests because somebody said so.",
+        |view| u64::from(matches!(view.state, Standing::Draining)),
+    ),
+    ("ringway_endpoint_weight", Kind::Gauge, "The endpoint's share beside the others'.", |view| {
+        view.set_weight.unwrap_or(view.weight).into()
+    }),
+    (
+        "ringway_endpoint_requests_active",
+        Kind::Gauge,
+        "Attempts under way at the endpoint.",
+        |view| view.counts.in_flight,
+    ),
+    ("ringway_endpoint_requests_total", Kind::Counter, "Attempts begun at the endpoint.", |view| {
+        view.counts.requests
+    }),
+    (
+        "ringway_endpoint_failures_total",
+        Kind::Counter,
+        "Attempts that got no answer from the endpoint, a broken one, or one of 500 and above.",
+        |view| view.counts.failures,
+    ),
+    (
+        "ringway_endpoint_connects_total",
+        Kind::Counter,
+        "Connections made to the endpoint.",
+        |view| view.counts.connects,
+    ),
+    (
+        "ringway_endpoint_reuses_total",
+        Kind::Counter,
+        "Attempts that found a connection to the endpoint in the pool.",
+        |view| view.counts.reuses,
+    ),
+];
+
+fn endpoints(text: &mut Text, views: &[EndpointView]) {
+    for (name, kind, help, of) in OF_ENDPOINTS {
+        text.family(name, kind, help);
+        for view in views {
+            let address = view.address.to_string();
+            text.sample(&[("upstream", &view.upstream), ("endpoint", &address)], of(view));
+        }
     }
 }
 
