@@ -67,6 +67,7 @@ registry! {
     retry Retry,
     rewrite Rewrite,
     security_headers SecurityHeaders,
+    trace Trace,
 }
 
 mod cause;

@@ -23,6 +23,8 @@ mod paths;
 
 mod logging;
 
+mod metrics;
+
 mod balance;
 
 mod pool;
