@@ -3,6 +3,8 @@
 //! The body, where not all of it came with the head, goes up alongside everything else: an
 //! upstream may answer before it has heard the end, and is heard while it does.
 
+mod upload;
+
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
@@ -22,12 +24,14 @@ use crate::http1::{self, Body, Scanner};
 use crate::io::{Reader, Side, Writer, alongside};
 use crate::limits::INTERIM_ANSWERS;
 use crate::message::Version;
-use crate::relay::{Bounds, Framing, Incoming, RelayError, relay};
+use crate::relay::{Bounds, Framing, RelayError, relay};
 use crate::respond;
 use crate::response::{Relayed, Response};
 use crate::snapshot::Route;
 use crate::tunnel;
 use crate::upstream::{Endpoint, Lease, Upstream};
+
+use upload::{Upload, request_framing, upload_error};
 
 /// What every attempt of an exchange has in common.
 pub(crate) struct Attempt<'a> {
@@ -77,22 +81,6 @@ enum Heard {
     Unwanted { next: Next, clean: bool },
     /// No response.
     Nothing(Error),
-}
-
-/// The client's body on its way up.
-struct Upload {
-    body: Incoming,
-    /// What was read and not yet taken.
-    input: Buffer,
-    /// Why it cannot go on; set before its start when the upstream did not even take the head.
-    broken: Option<RelayError>,
-}
-
-impl Upload {
-    fn new(body: Body) -> Self {
-        let body = Incoming::new(body);
-        Upload { body, input: Buffer::default(), broken: None }
-    }
 }
 
 impl Attempt<'_> {
@@ -231,9 +219,7 @@ impl Attempt<'_> {
         if reused && untouched && repeatable && is_closed(&error) {
             return Attempted::Stale;
         }
-        if matches!(error, Error::Upstream(_)) {
-            self.endpoint.failed();
-        }
+        self.endpoint.met(&error);
         Attempted::Failed { error, repeatable: whole }
     }
 
@@ -256,9 +242,7 @@ impl Attempt<'_> {
             exchange.request.taken = exchange.request.head.len;
         }
         worker.buffers.give(up.input);
-        if matches!(relayed.error, Some(Error::Upstream(_))) {
-            self.endpoint.failed();
-        }
+        relayed.error.as_ref().inspect(|error| self.endpoint.met(error));
         let keeps_alive = http1::keeps_alive_response(&exchange.response.head);
         if relayed.clean && !unread && keeps_alive {
             lease.give_back(&self.upstream.plan.settings.pool, self.now());
@@ -449,31 +433,6 @@ impl Attempt<'_> {
         exchange.response.sent = carried.down;
         Attempted::Ended(Ended { status: 101, error: None, after: After::Close })
     }
-}
-
-/// A request's body goes up as it came, counted or chunked anew.
-fn request_framing(body: Body) -> Framing {
-    match body {
-        Body::Empty | Body::UntilClose => Framing::None,
-        Body::Length(n) => Framing::Length(n),
-        Body::Chunked => Framing::Chunked,
-    }
-}
-
-/// What a broken upload means. `None` when the upstream broke it: it may have answered before.
-fn upload_error(error: RelayError, to: SocketAddr) -> Option<Error> {
-    Some(match error {
-        RelayError::Write(e) if e.kind() == io::ErrorKind::TimedOut => {
-            UpstreamError::Stalled(to).into()
-        }
-        RelayError::Write(_) => return None,
-        RelayError::TooLarge => ClientError::BodyTooLarge.into(),
-        RelayError::Coding(e) => ClientError::Body(e).into(),
-        RelayError::Read(e) if e.kind() == io::ErrorKind::TimedOut => {
-            ClientError::BodyTimeout.into()
-        }
-        RelayError::Read(e) => ClientError::Gone(e).into(),
-    })
 }
 
 fn is_closed(error: &Error) -> bool {

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A valid `traceparent` goes on with this hop as its parent and its flags as they were, and
-//! `tracestate` with it; an invalid one is dropped together with its `tracestate`, as if neither had
-//! been there. The trace id is in the log (`trace_id`).
+//! `tracestate` with it; an invalid one is dropped together with its `tracestate`, as if neither
+//! had been there. The trace id is in the log (`trace_id`).
 //!
 //! # Answers
 //!
@@ -188,11 +188,12 @@ mod tests {
             let filter = build(filter).unwrap().instance(&core());
             let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
             let mut exchange = Exchange::with_request(head, clock::now()).unwrap();
-            (0..2_000).filter(|_| {
-                drop(filter.on_request(&mut exchange));
-                exchange.trace.is_some_and(|trace| trace.flags & SAMPLED != 0)
-            })
-            .count()
+            (0..2_000)
+                .filter(|_| {
+                    drop(filter.on_request(&mut exchange));
+                    exchange.trace.is_some_and(|trace| trace.flags & SAMPLED != 0)
+                })
+                .count()
         };
         assert_eq!((sampled("- trace: {sample: 0}"), sampled("- trace: {}")), (0, 2_000));
         assert!((300..700).contains(&sampled("- trace: {sample: 25}")));

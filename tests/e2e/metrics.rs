@@ -1,5 +1,5 @@
-//! Metrics and traces: what is counted is what happened, as Prometheus reads it, and who asks for it
-//! is not felt.
+//! Metrics and traces: what is counted is what happened, as Prometheus reads it, and who asks for
+//! it is not felt.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -168,6 +168,7 @@ fn the_last_failures_can_be_asked_for(driver: Driver) {
     assert_eq!(ask(admin, "/errors/recent"), "[]");
     gateway.client().get_with("/dead?secret=1", &["X-Request-ID: id-1"]).expect_error(502);
     gateway.get("/nowhere").expect_error(404);
+    eventually("both are kept", || ask(admin, "/errors/recent").contains("/nowhere"));
     let errors: serde_json::Value = serde_json::from_str(&ask(admin, "/errors/recent")).unwrap();
     let said = |at: usize| ["path", "code", "phase", "route"].map(|name| errors[at][name].clone());
     assert_eq!(said(0), ["/nowhere", "no_route", "route", ""]);
@@ -232,7 +233,9 @@ fn dashboard_and_rules_ask_for_what_there_is(driver: Driver) {
     );
     let gateway = Gateway::start(driver, &format!("{}{rest}", dedent(SECTIONS)));
     gateway.get("/").expect(200);
-    let text = ask(admin_of(&gateway), "/metrics");
+    let admin = admin_of(&gateway);
+    eventually("it is counted", || ask(admin, "/metrics").contains("ringway_requests_total{"));
+    let text = ask(admin, "/metrics");
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let known: Vec<&str> = types.filter_map(|line| line.split(' ').next()).collect();
     let mut asked = 0;
