@@ -229,7 +229,7 @@ fn dashboard_and_rules_ask_for_what_there_is(driver: Driver) {
     let log = folder.path().join("access.log");
     let rest = format!(
         "  - logging: {{output: {{file: {}}}}}\n  - retry: {{max_retries: 1, retry_on: [502]}}\n  \
-         - circuit_breaker: {{threshold: 5, timeout: 30s}}\n\
+         - circuit_breaker: {{threshold: 5, timeout: 30s}}\n  - rate_limit: {{qps: 100}}\n\
          routes:\n  - name: all\n    prefix: /\n    targets:\n      - addr: http://{address}\n",
         log.display()
     );
