@@ -69,6 +69,7 @@ registry! {
     fault Fault,
     headers Headers,
     logging Logging,
+    metrics Metrics,
     rate_limit RateLimit,
     redirect Redirect,
     request_id RequestId,
@@ -76,6 +77,7 @@ registry! {
     rewrite Rewrite,
     security_headers SecurityHeaders,
     timeout Timeout,
+    trace Trace,
 }
 
 /// Names the filter in front of the field that is wrong: its settings stand below its name.

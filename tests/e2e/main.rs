@@ -26,6 +26,8 @@ mod paths;
 
 mod logging;
 
+mod metrics;
+
 mod balance;
 
 mod pool;
