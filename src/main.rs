@@ -10,6 +10,7 @@ mod demo;
 mod doctor;
 mod explain;
 mod file;
+mod hash_key;
 mod logging;
 mod paint;
 mod reload;
@@ -64,6 +65,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Print the JSON Schema of the file, with which an editor completes and checks it
     Schema(schema::Arguments),
+    /// Make a key for a client of `auth: {type: api_key}`, and the hash of it for the file
+    HashKey(hash_key::Arguments),
     /// Show Ringway at work: two sample services and the gateway in front, on this machine only
     Demo(demo::Arguments),
     /// Tell what this machine allows (io_uring, limits, cores) and what to change
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::HashKey(arguments) => hash_key::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };

@@ -63,12 +63,15 @@ mod values;
 
 registry! {
     auth Auth,
+    authorize Authorize,
     circuit_breaker CircuitBreaker,
     cors Cors,
     fault Fault,
     headers Headers,
     retry Retry,
 }
+
+pub use auth::{hash_key, random_key};
 
 /// Names the filter in front of the field that is wrong: its settings stand below its name.
 fn below(name: &str, error: SettingsError) -> SettingsError {

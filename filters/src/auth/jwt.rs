@@ -2,17 +2,16 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::UNIX_EPOCH;
 
-use ringway_engine::clock;
 use ringway_engine::exchange::{Exchange, Identity};
 use ringway_engine::shared::{Shared, SharedLatest};
 
+use super::accept_place;
 use super::credential::{Found, Place};
 use super::keys::Keys;
 use super::local::Local;
 use super::memory::Memory;
-use super::scheme::{Check, Refusal, Scheme};
+use super::scheme::{Check, Refusal, Scheme, now};
 use super::token::{Rules, verify};
 
 /// How many tokens a core remembers.
@@ -139,9 +138,11 @@ impl Scheme for Jwt {
                 tracing::debug!(claim, header, "a claim cannot stand in a header and is left out");
             }
         }
-        if !self.plan.forward {
-            self.plan.place.remove(&mut exchange.request);
-        }
+        accept_place(&self.plan.place, self.plan.forward, exchange);
+    }
+
+    fn place(&self) -> &Place {
+        &self.plan.place
     }
 
     fn challenge(&self, realm: &str, refusal: Option<&Refusal>) -> String {
@@ -155,9 +156,4 @@ impl Scheme for Jwt {
             }
         }
     }
-}
-
-/// Seconds since 1970.
-fn now() -> f64 {
-    clock::wall().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }

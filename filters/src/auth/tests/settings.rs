@@ -64,3 +64,41 @@ fn keys_are_read_from_files() {
     let filter = format!("- auth: {{type: jwt, secret_file: \"{}\"}}", empty.display());
     refused(&filter, "auth.secret_file", "anybody could sign");
 }
+
+#[test]
+fn settings_belong_to_a_type() {
+    let hash = crate::hash_key("k");
+    let key = format!("type: api_key, consumers: [{{name: a, key_hash: {hash}}}]");
+    for (settings, field, part) in [
+        (format!("{{{key}, leeway: 1s, issuer: a}}"), "auth.issuer", "`issuer`, `leeway`"),
+        (format!("{{{key}, users: [{{name: a, password_hash: b}}]}}"), "auth.users", "type: basic"),
+        ("{type: jwt, secret: s, remember: 1m}".to_owned(), "auth.remember", "type: basic"),
+        ("{type: basic, from: {query: a}}".to_owned(), "auth.from", "`type: jwt` and `type: api"),
+        ("{secret: s}".to_owned(), "auth.secret", "without a type"),
+        ("{type: api_key}".to_owned(), "auth.consumers", "nobody could pass"),
+        ("{type: basic}".to_owned(), "auth.users", "nobody could pass"),
+        ("{any_of: [{type: jwt, secret: \"\"}]}".to_owned(), "auth.any_of[0].secret", "empty"),
+        (format!("{{any_of: [{{{key}}}, {{}}]}}"), "auth.any_of[1].type", "type: jwt"),
+        (format!("{{any_of: [{{{key}, realm: a}}]}}"), "auth.any_of[0].realm", "beside `any_of`"),
+        (format!("{{any_of: [{{any_of: [{{{key}}}]}}]}}"), "auth.any_of[0].any_of", "outer list"),
+        (format!("{{{key}, any_of: [{{{key}}}]}}"), "auth.any_of", "a `type` beside it"),
+        (format!("{{any_of: [{{{key}}}], forward: true}}"), "auth.forward", "an entry"),
+    ] {
+        refused(&format!("- auth: {settings}"), field, part);
+    }
+    for (consumer, field, part) in [
+        ("{name: a, key_hash: secret}", "key_hash", "64 hex digits"),
+        ("{name: \"\", key_hash: HASH}", "name", "whose key"),
+        ("{name: a, key_hash: HASH, expires: tomorrow}", "expires", "2027-01-31"),
+    ] {
+        let consumer = consumer.replace("HASH", &hash);
+        let field = format!("auth.consumers[0].{field}");
+        refused(&format!("- auth: {{type: api_key, consumers: [{consumer}]}}"), &field, part);
+    }
+    let twice = format!("{{name: a, key_hash: {hash}}}, {{name: b, key_hash: {hash}}}");
+    let filter = format!("- auth: {{type: api_key, consumers: [{twice}]}}");
+    refused(&filter, "auth.consumers[1].key_hash", "the same key");
+    let user = "{name: a, password_hash: plain}";
+    let filter = format!("- auth: {{type: basic, users: [{user}]}}");
+    refused(&filter, "auth.users[0].password_hash", "neither an argon2 nor a bcrypt");
+}
