@@ -98,6 +98,7 @@ fn build_after(
         }
     };
     warnings.0.extend(snapshot.warnings().into_iter().map(warning));
+    let snapshot = snapshot.with_written(source.written());
     Ok(Opened { config, snapshot, warnings })
 }
 
@@ -105,16 +106,18 @@ fn build_after(
 fn fixed(before: &Config<FilterSettings>, after: &Config<FilterSettings>) -> Vec<BuildError> {
     let (old, new) = (&before.workers, &after.workers);
     let changed = [
-        ("count", old.count != new.count),
-        ("cores", old.cores != new.cores),
-        ("driver", old.driver != new.driver),
-        ("pin", old.pin != new.pin),
+        ("workers.count", old.count != new.count),
+        ("workers.cores", old.cores != new.cores),
+        ("workers.driver", old.driver != new.driver),
+        ("workers.pin", old.pin != new.pin),
     ];
-    let changed = changed.into_iter().filter(|(_, changed)| *changed);
+    let place = |config: &Config<_>| config.admin.as_ref().map(|admin| admin.listen);
+    let moved = [("admin.listen", place(before) != place(after))];
+    let changed = changed.into_iter().chain(moved).filter(|(_, changed)| *changed);
     changed
         .map(|(field, _)| BuildError {
-            path: format!("workers.{field}"),
-            message: format!("`workers.{field}` cannot change while the gateway runs"),
+            path: field.to_owned(),
+            message: format!("`{field}` cannot change while the gateway runs"),
             help: Some("restart the gateway, or set it back to what it was".to_owned()),
         })
         .collect()

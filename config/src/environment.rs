@@ -1,12 +1,13 @@
 //! `${NAME}` and `${NAME:-default}` in values: the environment, put in while a file is read.
 //!
 //! It is put in after the text has been parsed, so that a value cannot add a field. Upper case
-//! names the environment; `${lower_case}` names a request variable and is left for templates; `$${`
-//! is a plain `${`.
+//! names the environment; `${lower_case}` and `${claims.Any-Name}` name request variables and are
+//! left for templates; `$${` is a plain `${`.
 
 use std::fmt;
 
 use crate::Environment;
+use crate::template::CLAIM;
 
 /// A value that must not be shown, and what is shown in its place.
 #[derive(Clone, PartialEq, Eq)]
@@ -121,6 +122,16 @@ enum Name<'a> {
 
 impl Name<'_> {
     fn of(inner: &str) -> Result<Name<'_>, (String, String)> {
+        // A claim has the name that its issuer gave it, such as `https://issuer/Roles`.
+        if let Some(claim) = inner.strip_prefix(CLAIM) {
+            return match !claim.is_empty() && claim.bytes().all(|byte| byte.is_ascii_graphic()) {
+                true => Ok(Name::Variable),
+                false => Err((
+                    format!("`${{{inner}}}` names no claim"),
+                    "write the name of a claim, such as `${claims.sub}`".to_owned(),
+                )),
+            };
+        }
         let (name, default) = match inner.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (inner, None),
@@ -198,8 +209,27 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_may_have_any_name() {
+        for raw in ["${claims.sub}", "${claims.X-Role}", "${claims.https://id.test/Roles:-a}"] {
+            check(raw, raw, raw);
+        }
+    }
+
+    #[test]
     fn what_is_no_name_is_refused() {
-        for raw in ["${", "${}", "${a", "${Word}", "${a-b}", "${1A}", "${a:-b}", "${UNSET}"] {
+        for raw in [
+            "${claims.}",
+            "${claims.a b}",
+            "${claim.a}",
+            "${",
+            "${}",
+            "${a",
+            "${Word}",
+            "${a-b}",
+            "${1A}",
+            "${a:-b}",
+            "${UNSET}",
+        ] {
             assert!(resolve(raw, &env, &mut Vec::new()).is_err(), "{raw}");
         }
     }

@@ -44,6 +44,8 @@ mod sections;
 mod text_or;
 
 // What is written in each section, and what is needed of it.
+mod admin;
+mod health;
 mod log;
 mod route;
 mod server;
@@ -56,6 +58,7 @@ mod condition;
 mod path;
 mod template;
 mod units;
+mod variable;
 
 // What is wrong, and how it is shown.
 mod check;
@@ -63,6 +66,7 @@ mod diagnostic;
 mod findings;
 mod secret;
 mod source;
+mod written;
 
 // What is said about the format itself.
 mod reference;
@@ -78,8 +82,10 @@ use serde::de::DeserializeOwned;
 use findings::Findings;
 
 pub use address::{Address, Cidr};
+pub use admin::Admin;
 pub use condition::{Matching, PathMatch, ValueMatch, ValueTest};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use health::{Health, HealthCheck, HttpProbe, OutlierDetection, Probe, StatusRange};
 pub use log::{Level, Log, LogFormat};
 pub use reference::reference;
 pub use route::{
@@ -87,12 +93,15 @@ pub use route::{
     Upgrade,
 };
 pub use schema::schema;
+pub use secret::{Secret, looks_secret};
 pub use server::{Accept, EncodedSlash, Limits, PathPolicy, Server};
 pub use source::Source;
 pub use template::Template;
 pub use units::{Bytes, Limit, Period, UnitError};
 pub use upstream::{Balance, HashKey, Pool, Target, Upstream, UpstreamTimeouts};
+pub use variable::unknown_variable;
 pub use workers::{CoreList, Count, Driver, Workers};
+pub use written::Written;
 
 /// A whole file, ready to be made into a snapshot. `F` is the settings of a filter.
 #[derive(Clone, PartialEq, Debug)]
@@ -103,6 +112,8 @@ pub struct Config<F> {
     pub server: Server,
     /// `log:`.
     pub log: Log,
+    /// `admin:`, if the file has it.
+    pub admin: Option<Admin>,
     /// `upstreams:`, by name, in the order of the file.
     pub upstreams: IndexMap<String, Upstream>,
     /// `routes:`, in the order of the file.
@@ -117,6 +128,7 @@ impl<F> Default for Config<F> {
             workers: Workers::default(),
             server: Server::default(),
             log: Log::default(),
+            admin: None,
             upstreams: IndexMap::new(),
             routes: Vec::new(),
             global_filters: Vec::new(),

@@ -6,9 +6,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// Text in which `${lower_case}` names a request variable: a parameter of the route's `pattern`, or
-/// a capture of its `regex` by name or number, or one that every request has: `${host}` (with its
-/// port if the client sent one), `${path}` and `${query}` (without its `?`) as the routes see them,
-/// `${request_id}`.
+/// a capture of its `regex` by name or number, or one that every request has: `${client_ip}`,
+/// `${host}` (with its port if the client sent one), `${path}` and `${query}` (without its `?`) as
+/// the routes see them, `${request_id}`, `${route}` (its name). Filters behind an `auth` also have
+/// `${claims.NAME}`, what the client's token says.
 ///
 /// `${UPPER_CASE}` is the environment and has been put in when the file was read; `$${` is a plain
 /// `${` and is left for whoever fills the template in.
@@ -29,6 +30,9 @@ impl JsonSchema for Template {
         json_schema!({ "type": "string", "format": "template" })
     }
 }
+
+/// What the name of a variable begins with that is a claim of the client's token.
+pub(crate) const CLAIM: &str = "claims.";
 
 /// The request variables in a template, in their order, without braces.
 pub(crate) fn variables(template: &str) -> impl Iterator<Item = &str> {

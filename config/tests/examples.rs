@@ -23,7 +23,8 @@ fn examples() -> Vec<std::path::PathBuf> {
 #[test]
 fn every_example_loads_without_a_warning() {
     for file in examples() {
-        match ringway_config::load::<AnyFilter>(&file, &common::env) {
+        // What stands in a filter, templates and bare words included, is for the filter to read.
+        match ringway_config::load::<serde::de::IgnoredAny>(&file, &common::env) {
             Ok(loaded) => assert_eq!(loaded.warnings.to_string(), "", "{}", file.display()),
             Err(errors) => panic!("{}:\n{errors}", file.display()),
         }

@@ -6,6 +6,8 @@
 //! Heads stay raw: a change to a header is noted beside the bytes it arrived in ([`Edits`]) and
 //! takes effect when the head is written out, in one pass.
 
+mod answer;
+mod edits;
 mod held;
 
 use std::io::Write as _;
@@ -17,15 +19,19 @@ use ringway_config::PathPolicy;
 use serde_json::Value;
 
 use crate::buffer::Buffer;
-use crate::http1::write::{is_safe_value, is_token};
 use crate::http1::{HeadError, HeadLimits, MAX_FIELDS, items, parse_request};
-use crate::message::{FieldName, RequestHead, ResponseHead, Span};
+use crate::message::{FieldName, RequestHead, ResponseHead};
 use crate::route::Found;
 use crate::route::path::{PathError, normalise};
 use crate::template::{CLAIM, Template, TemplateError};
+use crate::times::Times;
+use crate::trace::Trace;
+
+pub use answer::{Answer, AnswerBody};
 
 use held::{Held, Notes};
 
+pub use edits::{BadHeader, Edits};
 pub use held::Hold;
 
 /// One request and its response.
@@ -45,8 +51,12 @@ pub struct Exchange {
     pub found: Found,
     /// The id under which this exchange is known: the client's own or one of ours.
     pub request_id: Vec<u8>,
+    /// The trace that it belongs to, once a filter has read or made it.
+    pub trace: Option<Trace>,
     /// When the first byte of the request was there.
     pub started: Instant,
+    /// When the steps on the upstream's side came to pass.
+    pub times: Times,
     /// When the exchange must be over, if a filter says so. Past it, an exchange without an answer
     /// is answered 504, and a body that still goes either way breaks off.
     pub deadline: Option<Instant>,
@@ -148,6 +158,8 @@ pub struct Request {
     pub(crate) has_query: bool,
     /// The path and query to send on, after rewrites; see [`Request::target`].
     pub(crate) target: Vec<u8>,
+    /// Where a changed target is normalised; its memory stays.
+    spare: Vec<u8>,
     /// How a changed target is normalised.
     pub(crate) path_policy: PathPolicy,
     /// Bytes of `raw` that belong to this request; what is behind them is the next one's.
@@ -197,7 +209,9 @@ impl Exchange {
             route_name: String::new(),
             found: Found::default(),
             request_id: Vec::new(),
+            trace: None,
             started,
+            times: Times::default(),
             deadline: None,
             identity: None,
             attempts: 0,
@@ -237,7 +251,9 @@ impl Exchange {
         self.route = None;
         self.route_name.clear();
         self.request_id.clear();
+        self.trace = None;
         self.started = started;
+        self.times = Times::default();
         self.deadline = None;
         self.identity = None;
         self.attempts = 0;
@@ -299,6 +315,15 @@ impl Exchange {
         self.notes.set(filter, note);
     }
 
+    /// True when the client came over https. The gateway itself speaks plain http; a trusted proxy
+    /// before it says so in `X-Forwarded-Proto`.
+    pub fn is_https(&self) -> bool {
+        let proto = self.request.field(FieldName::XForwardedProto);
+        let proto = proto.filter(|_| self.client.through_trusted_proxy);
+        let first = proto.and_then(|proto| items(proto).next());
+        first.is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
+    }
+
     /// Has `holder` told when the exchange is over, after every `on_end`.
     pub fn hold(&mut self, holder: Rc<dyn Hold>, token: u64) {
         self.held.add(holder, token);
@@ -338,8 +363,13 @@ impl Request {
     /// # Errors
     /// When it is no path; the target is then as before.
     pub fn set_target(&mut self, target: &[u8]) -> Result<(), PathError> {
-        let before = std::mem::replace(&mut self.target, target.to_vec());
-        self.normalise_target().inspect_err(|_| self.target = before)
+        if normalise(target, &self.path_policy, &mut self.spare)?.unchanged {
+            self.target.clear();
+            self.target.extend_from_slice(target);
+        } else {
+            std::mem::swap(&mut self.target, &mut self.spare);
+        }
+        Ok(())
     }
 
     /// Leaves every query parameter of this name out of what the upstream sees.
@@ -358,9 +388,8 @@ impl Request {
     }
 
     pub(crate) fn normalise_target(&mut self) -> Result<(), PathError> {
-        let mut normal = Vec::new();
-        if !normalise(&self.target, &self.path_policy, &mut normal)?.unchanged {
-            self.target = normal;
+        if !normalise(&self.target, &self.path_policy, &mut self.spare)?.unchanged {
+            std::mem::swap(&mut self.target, &mut self.spare);
         }
         Ok(())
     }
@@ -368,6 +397,16 @@ impl Request {
     /// The first value of a header as the upstream shall see it, edits included.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.edits.first(name, || self.head.find(self.raw(), name.as_bytes()))
+    }
+
+    /// Has what came under one name go on under another, in place of what came under that; see
+    /// [`Response::rename`].
+    ///
+    /// # Errors
+    /// [`BadHeader`] when one of them is no name that may be edited.
+    pub fn rename(&mut self, from: &str, to: &str) -> Result<(), BadHeader> {
+        let arrived = self.head.all(self.raw.filled(), from.as_bytes());
+        self.edits.rename(from, to, arrived)
     }
 
     /// The method that a CORS preflight asks about; `None` for every other request.
@@ -411,6 +450,16 @@ impl Response {
         arrived.chain(self.edits.values(name))
     }
 
+    /// Has what came under one name go on under another, in place of what came under that. Nothing
+    /// changes when nothing came; a field that may come once only takes the first value.
+    ///
+    /// # Errors
+    /// [`BadHeader`] when one of them is no name that may be edited.
+    pub fn rename(&mut self, from: &str, to: &str) -> Result<(), BadHeader> {
+        let arrived = self.head.all(self.raw.filled(), from.as_bytes());
+        self.edits.rename(from, to, arrived)
+    }
+
     /// Has `Vary` name this header of the request too, unless it does or names all of them
     /// (RFC 9110 §12.5.5).
     ///
@@ -432,176 +481,9 @@ impl Response {
     }
 }
 
-/// Changes to the headers of a head, noted beside its raw bytes.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Edits {
-    list: Vec<Edit>,
-    text: Vec<u8>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Edit {
-    kind: EditKind,
-    name: Span,
-    value: Span,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum EditKind {
-    Set,
-    Add,
-    Remove,
-}
-
-/// A header name or value that may not be written: it would end the line or the head
-/// (HTTP_SAFETY rule 18).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a header name must be a token, and a value may hold no control characters")]
-pub struct BadHeader;
-
-impl Edits {
-    /// The header shall have this value and no other.
-    ///
-    /// # Errors
-    /// [`BadHeader`]; nothing is changed then.
-    pub fn set(&mut self, name: &str, value: &[u8]) -> Result<(), BadHeader> {
-        self.note(EditKind::Set, name, value)
-    }
-
-    /// The header shall have this value too.
-    ///
-    /// # Errors
-    /// [`BadHeader`]; nothing is changed then.
-    pub fn add(&mut self, name: &str, value: &[u8]) -> Result<(), BadHeader> {
-        self.note(EditKind::Add, name, value)
-    }
-
-    /// The header shall not be there.
-    ///
-    /// # Errors
-    /// [`BadHeader`]; nothing is changed then.
-    pub fn remove(&mut self, name: &str) -> Result<(), BadHeader> {
-        self.note(EditKind::Remove, name, b"")
-    }
-
-    fn note(&mut self, kind: EditKind, name: &str, value: &[u8]) -> Result<(), BadHeader> {
-        if !is_token(name.as_bytes()) || !is_safe_value(value) {
-            return Err(BadHeader);
-        }
-        if kind != EditKind::Add {
-            let text = &self.text;
-            self.list.retain(|e| !e.name.of(text).eq_ignore_ascii_case(name.as_bytes()));
-        }
-        let name = self.store(name.as_bytes());
-        let value = self.store(value);
-        self.list.push(Edit { kind, name, value });
-        Ok(())
-    }
-
-    fn store(&mut self, text: &[u8]) -> Span {
-        let start = self.text.len();
-        self.text.extend_from_slice(text);
-        Span::from(start..self.text.len())
-    }
-
-    /// True when nothing was changed.
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    /// True when the header as it arrived is not to be written.
-    pub(crate) fn replaces(&self, name: &[u8]) -> bool {
-        self.list
-            .iter()
-            .any(|e| e.kind != EditKind::Add && e.name.of(&self.text).eq_ignore_ascii_case(name))
-    }
-
-    /// The headers to be written beside those that arrived.
-    pub(crate) fn written(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.list
-            .iter()
-            .filter(|e| e.kind != EditKind::Remove)
-            .map(|e| (e.name.of(&self.text), e.value.of(&self.text)))
-    }
-
-    /// The values that were set or added.
-    fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        let of_name = move |(its, _): &(&[u8], &[u8])| its.eq_ignore_ascii_case(name.as_bytes());
-        self.written().filter(of_name).map(|(_, value)| value)
-    }
-
-    /// The first value of a header, given the first that arrived.
-    fn first<'a>(
-        &'a self,
-        name: &str,
-        arrived: impl FnOnce() -> Option<&'a [u8]>,
-    ) -> Option<&'a [u8]> {
-        let value = |e: &Edit| e.value.of(&self.text);
-        let mut edits = self
-            .list
-            .iter()
-            .filter(|e| e.name.of(&self.text).eq_ignore_ascii_case(name.as_bytes()));
-        match edits.next() {
-            None => arrived(),
-            // What arrived comes before what was added.
-            Some(e) if e.kind == EditKind::Add => arrived().or(Some(value(e))),
-            Some(e) if e.kind == EditKind::Remove => edits.next().map(value),
-            Some(e) => Some(value(e)),
-        }
-    }
-
-    fn clear(&mut self) {
-        self.list.clear();
-        self.text.clear();
-    }
-}
-
-/// An answer of the gateway's own, by a route or a filter.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Answer {
-    /// The status code.
-    pub status: u16,
-    /// Headers beside those that every answer has.
-    pub headers: Vec<(String, String)>,
-    /// What it says.
-    pub body: AnswerBody,
-}
-
-/// The body of an [`Answer`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum AnswerBody {
-    /// The house's JSON with this message: `{"code":…,"message":…,"data":null,"request_id":…}`.
-    Message(String),
-    /// These bytes as they are.
-    Bytes(Vec<u8>),
-    /// Nothing.
-    #[default]
-    Empty,
-}
-
-impl Answer {
-    /// An answer with the house's JSON body.
-    pub fn message(status: u16, message: impl Into<String>) -> Self {
-        Answer { status, headers: Vec::new(), body: AnswerBody::Message(message.into()) }
-    }
-
-    /// The same with one more header.
-    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn written(edits: &Edits) -> Vec<(&str, &str)> {
-        edits
-            .written()
-            .map(|(n, v)| (std::str::from_utf8(n).unwrap(), std::str::from_utf8(v).unwrap()))
-            .collect()
-    }
 
     #[test]
     fn a_claim_may_be_inside_of_another() {
@@ -617,49 +499,5 @@ mod tests {
         assert_eq!(text("realm"), None);
         assert_eq!(text("realm.users"), None);
         assert_eq!(text("realm.roles.0"), None);
-    }
-
-    #[test]
-    fn the_last_edit_of_a_name_counts() {
-        let mut edits = Edits::default();
-        edits.add("X-A", b"1").unwrap();
-        assert!(!edits.replaces(b"x-a"));
-        edits.set("x-a", b"2").unwrap();
-        edits.add("X-A", b"3").unwrap();
-        assert_eq!(written(&edits), [("x-a", "2"), ("X-A", "3")]);
-        assert!(edits.replaces(b"X-A"));
-        edits.remove("X-a").unwrap();
-        assert_eq!(written(&edits), []);
-        assert!(edits.replaces(b"x-A"));
-    }
-
-    #[test]
-    fn the_first_value_is_the_one_that_will_be_written_first() {
-        let mut edits = Edits::default();
-        let first = |edits: &Edits, arrived: Option<&'static [u8]>| {
-            edits.first("x-a", || arrived).map(<[u8]>::to_vec)
-        };
-        assert_eq!(first(&edits, Some(b"0")), Some(b"0".to_vec()));
-        edits.add("X-A", b"1").unwrap();
-        assert_eq!(first(&edits, Some(b"0")), Some(b"0".to_vec()));
-        assert_eq!(first(&edits, None), Some(b"1".to_vec()));
-        edits.remove("X-A").unwrap();
-        assert_eq!(first(&edits, Some(b"0")), None);
-        edits.add("X-A", b"2").unwrap();
-        assert_eq!(first(&edits, Some(b"0")), Some(b"2".to_vec()));
-        edits.set("X-A", b"3").unwrap();
-        assert_eq!(first(&edits, Some(b"0")), Some(b"3".to_vec()));
-    }
-
-    #[test]
-    fn nothing_that_ends_a_line_is_written() {
-        let mut edits = Edits::default();
-        for value in [&b"a\r\nX: y"[..], b"a\nb", b"a\0b", b"\x7f"] {
-            assert_eq!(edits.set("X-A", value), Err(BadHeader));
-        }
-        for name in ["", "a b", "a:", "a\r"] {
-            assert_eq!(edits.set(name, b"v"), Err(BadHeader));
-        }
-        assert!(edits.is_empty());
     }
 }

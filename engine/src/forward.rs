@@ -60,12 +60,12 @@ pub(crate) fn write_request_head(out: &mut Vec<u8>, exchange: &Exchange, plan: &
         let name = field.name.of(raw);
         let forged =
             field.id == FieldName::Other && is_forged(name, exchange.client.through_trusted_proxy);
-        if !written_anew && !forged && (request.edits.is_empty() || !request.edits.replaces(name)) {
+        if !written_anew && !forged && request.edits.keeps(name) {
             put(out, &[name, b": ", field.value.of(raw), b"\r\n"]);
         }
     }
     write_forwarding(out, exchange, plan);
-    if !exchange.request_id.is_empty() {
+    if !exchange.request_id.is_empty() && request.edits.keeps(b"x-request-id") {
         put(out, &[b"X-Request-ID: ", &exchange.request_id, b"\r\n"]);
     }
     write_framing(out, if plan.empty_length { Framing::Length(0) } else { plan.framing });
@@ -90,36 +90,41 @@ fn is_forged(name: &[u8], trusted: bool) -> bool {
 }
 
 /// Appends X-Forwarded-For, -Proto, -Host, X-Real-IP, Forwarded (RFC 7239) and Via (RFC 9110
-/// §7.6.3). A trusted proxy's values are continued, anybody else's dropped.
+/// §7.6.3), but what a filter replaced. A trusted proxy's values are continued, anybody else's
+/// dropped.
 fn write_forwarding(out: &mut Vec<u8>, exchange: &Exchange, plan: &RequestHeadPlan) {
     let (request, client) = (&exchange.request, exchange.client);
-    let authority = request.authority();
-    out.extend_from_slice(b"X-Forwarded-For: ");
-    continue_list(out, exchange, FieldName::XForwardedFor, client.through_trusted_proxy);
-    put(out, &[plan.peer, b"\r\nX-Real-IP: "]);
-    if client.through_trusted_proxy {
-        write_address(out, client.address);
-    } else {
-        out.extend_from_slice(plan.peer);
-    }
+    let keeps = |name: &[u8]| request.edits.keeps(name);
     let trusted = |name, ours| {
         let theirs = request.field(name).filter(|_| client.through_trusted_proxy);
         theirs.unwrap_or(ours)
     };
-    let proto = trusted(FieldName::XForwardedProto, b"http");
-    let host = trusted(FieldName::XForwardedHost, authority);
-    put(out, &[b"\r\nX-Forwarded-Proto: ", proto, b"\r\nX-Forwarded-Host: ", host]);
-    out.extend_from_slice(b"\r\nForwarded: ");
-    continue_list(out, exchange, FieldName::Forwarded, client.through_trusted_proxy);
-    match client.peer.ip() {
-        IpAddr::V4(_) => put(out, &[b"for=", plan.peer]),
-        IpAddr::V6(_) => put(out, &[b"for=\"[", plan.peer, b"]\""]),
+    if keeps(b"x-forwarded-for") {
+        out.extend_from_slice(b"X-Forwarded-For: ");
+        continue_list(out, exchange, FieldName::XForwardedFor, client.through_trusted_proxy);
+        put(out, &[plan.peer, b"\r\n"]);
     }
-    if !authority.is_empty() {
-        put(out, &[b";host=\"", authority, b"\""]);
+    if keeps(REAL_IP) {
+        out.extend_from_slice(b"X-Real-IP: ");
+        if client.through_trusted_proxy {
+            write_address(out, client.address);
+        } else {
+            out.extend_from_slice(plan.peer);
+        }
+        out.extend_from_slice(b"\r\n");
     }
-    out.extend_from_slice(b";proto=http\r\n");
-    if !plan.rules.via.is_empty() {
+    if keeps(b"x-forwarded-proto") {
+        let proto = trusted(FieldName::XForwardedProto, b"http");
+        put(out, &[b"X-Forwarded-Proto: ", proto, b"\r\n"]);
+    }
+    if keeps(b"x-forwarded-host") {
+        let host = trusted(FieldName::XForwardedHost, request.authority());
+        put(out, &[b"X-Forwarded-Host: ", host, b"\r\n"]);
+    }
+    if keeps(b"forwarded") {
+        write_forwarded(out, exchange, plan.peer);
+    }
+    if !plan.rules.via.is_empty() && keeps(b"via") {
         out.extend_from_slice(b"Via: ");
         continue_list(out, exchange, FieldName::Via, true);
         let version: &[u8] = match request.head.version {
@@ -128,6 +133,20 @@ fn write_forwarding(out: &mut Vec<u8>, exchange: &Exchange, plan: &RequestHeadPl
         };
         put(out, &[version, plan.rules.via.as_bytes(), b"\r\n"]);
     }
+}
+
+fn write_forwarded(out: &mut Vec<u8>, exchange: &Exchange, peer: &[u8]) {
+    let (client, authority) = (exchange.client, exchange.request.authority());
+    out.extend_from_slice(b"Forwarded: ");
+    continue_list(out, exchange, FieldName::Forwarded, client.through_trusted_proxy);
+    match client.peer.ip() {
+        IpAddr::V4(_) => put(out, &[b"for=", peer]),
+        IpAddr::V6(_) => put(out, &[b"for=\"[", peer, b"]\""]),
+    }
+    if !authority.is_empty() {
+        put(out, &[b";host=\"", authority, b"\""]);
+    }
+    out.extend_from_slice(b";proto=http\r\n");
 }
 
 /// Appends the values of a list field that arrived, each followed by a comma.
@@ -164,11 +183,11 @@ pub(crate) fn write_response_head(
             _ => field.is_hop_by_hop(),
         };
         let name = field.name.of(raw);
-        if !skipped && (edits.is_empty() || !edits.replaces(name)) {
+        if !skipped && edits.keeps(name) {
             put(out, &[name, b": ", field.value.of(raw), b"\r\n"]);
         }
     }
-    if !dated {
+    if !dated && edits.keeps(b"date") {
         put(out, &[b"Date: ", date, b"\r\n"]);
     }
     write_end(out, exchange, rules, framing, persistence);
@@ -182,7 +201,7 @@ pub(crate) fn write_end(
     framing: Framing,
     persistence: Persistence,
 ) {
-    if !rules.server_header.is_empty() {
+    if !rules.server_header.is_empty() && exchange.response.edits.keeps(b"server") {
         put(out, &[b"Server: ", rules.server_header.as_bytes(), b"\r\n"]);
     }
     write_framing(out, framing);

@@ -8,17 +8,19 @@ use ringway_config::{Count, Driver};
 
 use crate::admission::Places;
 use crate::compute::Pool;
+use crate::control::admin::{self, Admin};
 use crate::control::reload::{Listening, Loader};
 use crate::control::{self, Control, Event};
 use crate::cores::{self, RingTrial};
-use crate::limits::MAILBOX;
+use crate::limits::{LOG_PATIENCE, MAILBOX};
 use crate::listen;
 use crate::live::Live;
+use crate::log::Logs;
 use crate::metrics::Shard;
 use crate::run::{self, Start};
-use crate::shared::{Mailbox, Shared, SharedBudget, SharedLatest};
+use crate::shared::{Mailbox, Shared, SharedBudget, SharedFlag, SharedLatest};
 use crate::snapshot::{Snapshot, bound};
-use crate::upstream::Addresses;
+use crate::upstream::{Addresses, Registry};
 use crate::worker::{Colleague, Common};
 
 /// Why a gateway cannot start.
@@ -28,6 +30,14 @@ pub enum StartError {
     #[error("cannot listen on {address}: {error}{}", listen_help(.error))]
     Listen {
         /// The address of `server.listen`.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The admin API cannot be listened on.
+    #[error("the admin API cannot listen on {address}: {error}{}", admin_help(.error))]
+    Admin {
+        /// The address of `admin.listen`.
         address: SocketAddr,
         /// Why not.
         error: io::Error,
@@ -79,12 +89,23 @@ fn listen_help(error: &io::Error) -> &'static str {
     }
 }
 
+fn admin_help(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            " (another program has this port: stop it, or change `admin.listen`)"
+        }
+        _ => listen_help(error),
+    }
+}
+
 /// A gateway at work.
 pub struct Running {
     /// Where it listens, ports chosen.
     pub addresses: Vec<SocketAddr>,
     control: Control,
     workers: Vec<JoinHandle<io::Result<()>>>,
+    logs: Shared<Logs>,
+    admin: Option<Admin>,
 }
 
 /// Starts a gateway, serves until SIGTERM or SIGINT, drains, and returns. On SIGHUP, and when
@@ -121,6 +142,13 @@ fn start_with(snapshot: Snapshot, loader: Option<Box<dyn Loader>>) -> Result<Run
         listening.push(Listening { asked, address: bound[0].address });
         bound.into_iter().zip(&mut by_worker).for_each(|(socket, own)| own.push(socket));
     }
+    let addresses: Vec<_> = listening.iter().map(|listening| listening.address).collect();
+    let admin = snapshot
+        .admin
+        .clone()
+        .map(admin::Listener::bind)
+        .transpose()
+        .map_err(|(address, error)| StartError::Admin { address, error })?;
     let mut inboxes = Vec::new();
     let mut colleagues = Vec::new();
     for _ in 0..count {
@@ -130,15 +158,20 @@ fn start_with(snapshot: Snapshot, loader: Option<Box<dyn Loader>>) -> Result<Run
         colleagues.push(Colleague { mailbox, shard: Shared::new(Shard::default()), promised });
     }
     let server = &snapshot.server;
+    let logs = Shared::new(Logs::default());
     let places = Places::new(server.max_connections, bound(server.max_connections_per_client));
     let resolved = control::resolve::all(&snapshot, &Addresses::new());
     let common = Shared::new(Common {
-        live: Shared::new(Live::new(Shared::new(snapshot))),
+        live: Shared::new(Live::new(Shared::new(snapshot), addresses.clone())),
         addresses: SharedLatest::new(Shared::new(resolved)),
         places: Shared::new(places),
         colleagues,
         pool: Pool::start()?,
+        logs: logs.clone(),
+        draining: SharedFlag::default(),
+        registry: Shared::new(Registry::new(count)),
     });
+    common.registry.adopt(&common.live.snapshot().upstreams, &common.addresses.get());
     let mut workers = Vec::new();
     let parts = cores.into_iter().zip(by_worker).zip(inboxes).enumerate();
     for (id, ((core, listeners), (inbox, ear))) in parts {
@@ -152,13 +185,16 @@ fn start_with(snapshot: Snapshot, loader: Option<Box<dyn Loader>>) -> Result<Run
         };
         workers.push(thread.spawn(work)?);
     }
-    let addresses: Vec<_> = listening.iter().map(|listening| listening.address).collect();
-    let control = Control::start(common, listening, loader)?;
+    let control = Control::start(common.clone(), listening, loader)?;
+    let events = control.events();
+    let admin = admin
+        .map(|listener| listener.start(admin::Asked { common, events, io_uring }))
+        .transpose()?;
     for address in &addresses {
         let driver = if io_uring { "io_uring" } else { "epoll" };
         tracing::info!(%address, driver, workers = count, "listening");
     }
-    Ok(Running { addresses, control, workers })
+    Ok(Running { addresses, control, workers, logs, admin })
 }
 
 impl Running {
@@ -188,6 +224,11 @@ impl Running {
                 Err(_) => "was lost to a panic".to_owned(),
             };
             outcome = outcome.and(Err(StartError::Worker { id, how }));
+        }
+        // What the workers had to say of their last exchanges is in the queue by now.
+        self.logs.finish(LOG_PATIENCE);
+        if let Some(admin) = self.admin {
+            admin.stop();
         }
         let _ = self.control.events().send(Event::Stopped);
         self.control.wait();

@@ -1,5 +1,6 @@
 //! What is running now, for whoever asks from another thread.
 
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use crate::clock;
@@ -10,6 +11,7 @@ use crate::snapshot::Snapshot;
 pub struct Live {
     snapshot: SharedLatest<Snapshot>,
     reloads: SharedLatest<Reloads>,
+    listening: SharedLatest<Vec<SocketAddr>>,
     /// When the process began to serve.
     pub started: SystemTime,
 }
@@ -30,9 +32,10 @@ pub struct Reloads {
 }
 
 impl Live {
-    /// Begins with `snapshot`.
-    pub(crate) fn new(snapshot: Shared<Snapshot>) -> Live {
+    /// Begins with `snapshot`, listening on these addresses.
+    pub(crate) fn new(snapshot: Shared<Snapshot>, listening: Vec<SocketAddr>) -> Live {
         Live {
+            listening: SharedLatest::new(Shared::new(listening)),
             snapshot: SharedLatest::new(snapshot),
             reloads: SharedLatest::new(Shared::default()),
             started: clock::wall(),
@@ -47,6 +50,16 @@ impl Live {
     /// What became of the reloads so far.
     pub fn reloads(&self) -> Shared<Reloads> {
         self.reloads.get()
+    }
+
+    /// The addresses that requests come in by, ports chosen.
+    pub fn listening(&self) -> Shared<Vec<SocketAddr>> {
+        self.listening.get()
+    }
+
+    /// Requests come in by these addresses from now on. Only the thread that reloads calls this.
+    pub(crate) fn listen(&self, addresses: Vec<SocketAddr>) {
+        self.listening.set(Shared::new(addresses));
     }
 
     /// Another snapshot is published. Only the control thread calls this.

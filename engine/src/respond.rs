@@ -152,7 +152,9 @@ fn write_answer(
     };
     course.chain.on_response(exchange, course.passed);
     write::status_line(out, answer.status, None);
-    course.worker.with_date(|date| write::field(out, b"Date", date));
+    if exchange.response.edits.keeps(b"date") {
+        course.worker.with_date(|date| write::field(out, b"Date", date));
+    }
     if json && exchange.response.header("content-type").is_none() {
         write::field(out, b"Content-Type", b"application/json");
     }

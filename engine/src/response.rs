@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 
 use crate::buffer::Buffer;
+use crate::clock;
 use crate::course::Course;
 use crate::error::{ClientError, Error, UpstreamError};
 use crate::exchange::Exchange;
@@ -59,6 +60,7 @@ impl Response<'_> {
         let came = &exchange.response.raw()[exchange.response.head.len..];
         let taken = down.take(came, framing, out.tail());
         let extra = taken.as_ref().is_ok_and(|taken| *taken < came.len());
+        let whole = down.is_done();
         if framing == Framing::UntilClose {
             client.begins_until_close();
         }
@@ -71,6 +73,8 @@ impl Response<'_> {
         };
         let relayed = alongside(upload.as_mut(), rest).await;
         exchange.response.sent = down.received();
+        let times = &mut exchange.times;
+        times.last_byte = if whole { times.first_byte } else { Some(clock::now()) };
         match relayed {
             Ok(left) => {
                 if framing == Framing::UntilClose {

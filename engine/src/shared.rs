@@ -11,6 +11,8 @@
 #![expect(clippy::disallowed_types, reason = "this is the file that the ban points to")]
 
 mod breaker;
+mod health;
+mod map;
 mod window;
 
 use std::collections::{BTreeMap, HashMap};
@@ -26,6 +28,8 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
 
 pub use breaker::{BreakerLimits, BreakerState, PROBES_MOST, Pass, RatioLimit, SharedBreaker};
+pub use health::{SharedEpoch, SharedLock, SharedStreak, SharedWord};
+pub use map::SharedMap;
 pub use window::SharedWindow;
 
 /// An immutable value that several threads read.

@@ -16,7 +16,7 @@ use crate::filter::{Blueprint, Settings};
 use crate::http1::HeadLimits;
 use crate::route::Table;
 use crate::shared::Shared;
-use crate::template::Template;
+use crate::template::{CLAIM, Template};
 use crate::upstream::Plan;
 
 use before::{Before, Kept};
@@ -36,6 +36,9 @@ pub struct Snapshot {
     pub(crate) rules: Rules,
     pub(crate) server: config::Server,
     pub(crate) workers: config::Workers,
+    pub(crate) admin: Option<config::Admin>,
+    /// The file that it was built of, for whoever asks what is configured.
+    pub(crate) written: config::Written,
 }
 
 /// The server section as the data path needs it.
@@ -57,6 +60,8 @@ pub(crate) struct Rules {
 /// A route, compiled. What it matches is in the table.
 pub(crate) struct Route {
     pub(crate) name: String,
+    /// What it matches as the file has it, for whoever asks; what serves is in the table.
+    pub(crate) matching: config::Matching,
     pub(crate) action: Action,
     pub(crate) filters: Vec<Shared<dyn Blueprint>>,
     /// Leave the prefix out of the path.
@@ -147,18 +152,23 @@ impl Snapshot {
         let mut builder = Builder { before: before.map(Before::new), ..Builder::default() };
         builder.upstreams(config);
         let global_filters = builder.filters(None, "global_filters", &config.global_filters);
+        let matching: Vec<_> = config.routes.iter().map(|r| &r.matching).collect();
+        let table = Table::build(matching, &config.server.path);
         builder.check_filters("global_filters", &global_filters, false);
+        builder.check_variables("global_filters", &global_filters, None);
         let identified = global_filters.iter().any(|filter| filter.identifies());
         let mut routes = Vec::with_capacity(config.routes.len());
         for at in 0..config.routes.len() {
             if let Some(route) = builder.route(config, at) {
                 let place = format!("routes[{at}].filters");
                 builder.check_filters(&place, &route.filters, identified);
+                if let Ok(table) = &table {
+                    builder.check_variables(&place, &route.filters, Some((table, at)));
+                }
                 routes.push(route);
             }
         }
-        let matching: Vec<_> = config.routes.iter().map(|r| &r.matching).collect();
-        let table = Table::build(matching, &config.server.path).map_err(|errors| {
+        let table = table.map_err(|errors| {
             errors.into_iter().map(|e| BuildError {
                 path: format!("routes[{}].{}", e.route, e.field),
                 message: e.message,
@@ -181,11 +191,18 @@ impl Snapshot {
                     rules: Rules::new(&config.server),
                     server: config.server.clone(),
                     workers: config.workers.clone(),
+                    admin: config.admin.clone(),
+                    written: config::Written::default(),
                 })
             }
             Ok(_) => Err(errors),
             Err(wrong) => Err(errors.into_iter().chain(wrong).collect()),
         }
+    }
+
+    /// The same snapshot, knowing the file that it was built of.
+    pub fn with_written(self, written: config::Written) -> Snapshot {
+        Snapshot { written, ..self }
     }
 
     /// What can be served but is surely not meant: routes that no request can reach.
@@ -307,6 +324,28 @@ impl<F: Settings + PartialEq> Builder<'_, F> {
         }
     }
 
+    /// Holds the variables of filters' templates against those that there are.
+    fn check_variables(
+        &mut self,
+        place: &str,
+        filters: &[Shared<dyn Blueprint>],
+        here: Option<(&Table, usize)>,
+    ) {
+        for (at, filter) in filters.iter().enumerate() {
+            for (field, name) in filter.variables() {
+                if name.starts_with(CLAIM) {
+                    continue;
+                }
+                let here: Option<Vec<String>> =
+                    here.map(|(table, route)| table.parameters(route).map(str::to_owned).collect());
+                if let Some((message, help)) = config::unknown_variable(&name, here.as_deref()) {
+                    let place = format!("{place}[{at}].{}.{field}", filter.name());
+                    self.error(place, message, Some(&help));
+                }
+            }
+        }
+    }
+
     fn route(&mut self, config: &Config<F>, at: usize) -> Option<Route> {
         let route = &config.routes[at];
         let place = format!("routes[{at}]");
@@ -320,6 +359,7 @@ impl<F: Settings + PartialEq> Builder<'_, F> {
         let or = |own: Option<config::Period>, server: config::Period| own.unwrap_or(server).0;
         Some(Route {
             name: route.name.clone(),
+            matching: route.matching.clone(),
             action,
             filters,
             strip: route.strip_prefix,

@@ -68,7 +68,12 @@ registry! {
     cors Cors,
     fault Fault,
     headers Headers,
+    logging Logging,
+    redirect Redirect,
+    request_id RequestId,
     retry Retry,
+    rewrite Rewrite,
+    security_headers SecurityHeaders,
 }
 
 pub use auth::{hash_key, random_key};

@@ -23,9 +23,13 @@ mod resilience;
 
 mod paths;
 
+mod logging;
+
 mod balance;
 
 mod pool;
+
+mod health;
 
 mod forward;
 
@@ -50,6 +54,8 @@ mod memory;
 mod reload;
 
 mod shutdown;
+
+mod admin;
 
 mod curl;
 

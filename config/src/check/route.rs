@@ -5,16 +5,18 @@ use super::value::{check_cookie_name, check_field_name, check_field_value, compi
 use crate::condition::{Matching, PathMatch, ValueMatch, ValueTest};
 use crate::findings::Findings;
 use crate::path;
-use crate::reader::{nearest, one_of, quote_key};
+use crate::reader::{one_of, quote_key};
 use crate::route::{Action, Forward, Redirect, Respond, Route, SplitArm};
 use crate::template;
+use crate::variable::unknown_variable;
 
 /// Fields that frame a message or belong to one connection: Ringway writes them itself
 /// (HTTP_SAFETY rules 1 and 14).
-const OWN_FIELDS: [&str; 8] = [
+pub(super) const OWN_FIELDS: [&str; 9] = [
     "connection",
     "content-length",
     "date",
+    "host",
     "keep-alive",
     "te",
     "trailer",
@@ -160,10 +162,6 @@ fn check_test(value: &ValueMatch, path: &str, findings: &mut Findings<'_>) {
     }
 }
 
-/// What a template may use beside the variables that the route's path gives: `${host}` as the
-/// client sent it, `${path}` and `${query}` as the routes see them, `${request_id}`.
-const BUILT_IN: [&str; 4] = ["host", "path", "query", "request_id"];
-
 /// A template may use what the path of the route gives, and what every request has.
 fn check_template(text: &str, variables: &[String], path: String, findings: &mut Findings<'_>) {
     if text.contains(char::is_control) {
@@ -174,24 +172,9 @@ fn check_template(text: &str, variables: &[String], path: String, findings: &mut
         );
     }
     for variable in template::variables(text) {
-        if variables.iter().any(|known| known == variable) || BUILT_IN.contains(&variable) {
-            continue;
+        if let Some((message, help)) = unknown_variable(variable, Some(variables)) {
+            findings.error(&path, message, help);
         }
-        let help = match nearest(variable, variables) {
-            Some(near) => format!("did you mean `${{{near}}}`?"),
-            None if variables.is_empty() => {
-                format!(
-                    "take it from the path, with `pattern: /:{variable}` or a `regex`; every \
-                     route has {}",
-                    one_of(&BUILT_IN, "and")
-                )
-            }
-            None => {
-                let known: Vec<_> = variables.iter().map(String::as_str).chain(BUILT_IN).collect();
-                format!("the variables here are {}", one_of(&known, "and"))
-            }
-        };
-        findings.error(&path, format!("the route has no variable `{variable}`"), help);
     }
 }
 
@@ -263,7 +246,7 @@ fn check_respond(respond: &Respond, path: &str, findings: &mut Findings<'_>) {
             continue;
         }
         check_field_value(value, &path, findings);
-        if OWN_FIELDS.contains(&name.as_str()) {
+        if OWN_FIELDS.contains(&name.as_str()) || name.starts_with("proxy-") {
             findings.error(path, format!("Ringway writes `{name}` itself"), "remove it");
         }
     }

@@ -171,6 +171,7 @@ impl Reloading {
         for old in self.listening.iter().filter(|old| !listening.contains(old)) {
             tracing::info!(address = %old.address, "no more connections are accepted here");
         }
+        self.common.live.listen(listening.iter().map(|listening| listening.address).collect());
         self.listening = listening;
         Ok(Report { routes, upstreams, listeners, build, adopted })
     }

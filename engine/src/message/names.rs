@@ -132,6 +132,30 @@ impl FieldName {
         self.known().is_some_and(|(_, _, kind)| *kind != Kind::Hop)
     }
 
+    /// Whether a message has at most one field of this name (HTTP_SAFETY rule 19).
+    pub fn is_single(self) -> bool {
+        matches!(
+            self,
+            FieldName::Authorization
+                | FieldName::ContentRange
+                | FieldName::ContentType
+                | FieldName::ETag
+                | FieldName::Expires
+                | FieldName::LastModified
+                | FieldName::Location
+                | FieldName::Origin
+                | FieldName::Referer
+                | FieldName::RetryAfter
+                | FieldName::UserAgent
+        )
+    }
+
+    /// Whether fields of this name say where a message ends or which host it is for, or belong to
+    /// one connection: the gateway writes them from what it understood, and nobody edits them.
+    pub fn is_framing(self) -> bool {
+        self.is_hop_by_hop() || matches!(self, FieldName::ContentLength | FieldName::Host)
+    }
+
     /// Whether a field of this name may be kept in a trailer section (RFC 9110 §6.5.1).
     pub fn is_allowed_in_trailers(self) -> bool {
         match self.known() {
