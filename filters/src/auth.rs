@@ -22,6 +22,19 @@
 //!
 //! ```yaml
 //! - auth:
+//!     type: jwt
+//!     jwks_url: https://login.example.com/.well-known/jwks.json
+//!     jwks_refresh_every: 5m
+//! ```
+//!
+//! A set behind a URL is fetched off the workers. A token that names a key which is not in it has
+//! it fetched again, no more often than `jwks_cooldown` says and once at a time for the whole
+//! process, and waits for that up to 5 seconds. While the set cannot be fetched, the last good one
+//! counts. Files with keys and `revoked_file` are read again within a second of a change; what is
+//! wrong with them then is logged, and what was read before stays.
+//!
+//! ```yaml
+//! - auth:
 //!     any_of:
 //!       - type: api_key                # X-API-Key, or what `from` says
 //!         consumers:
@@ -58,13 +71,15 @@
 //!
 //! 401 with `WWW-Authenticate` (RFC 6750, RFC 7617) and the reason, which tells nothing secret. 400
 //! when a request has several credentials of a kind, of which none can be preferred. 403 when a key
-//! is for other routes. 503 with `Retry-After` when too many passwords wait to be verified.
+//! is for other routes. 503 with `Retry-After` when too many passwords wait to be verified, or no
+//! key has been fetched yet.
 //!
 //! # State
 //!
 //! Per core: the last 4096 tokens that were good, each until it ends, so that a token that comes
 //! again is compared and not verified; and the last 1024 passwords that were right, as a keyed hash
-//! and for as long as `remember` says. Shared: the keys. All tokens are forgotten when keys change.
+//! and for as long as `remember` says. Shared: the keys and what is revoked. All tokens are
+//! forgotten when one of these changes.
 
 mod api_key;
 mod basic;
@@ -75,14 +90,17 @@ mod keys;
 mod local;
 mod lower;
 mod memory;
+mod remote;
+mod revoked;
 mod scheme;
 mod token;
+mod watch;
 mod written;
 
 use std::rc::Rc;
 
 use ringway_engine::exchange::{Exchange, Identity};
-use ringway_engine::filter::{Blueprint, Core, Filter, SettingsError, Step, Verdict};
+use ringway_engine::filter::{Blueprint, Core, Errand, Filter, SettingsError, Step, Verdict};
 use ringway_engine::shared::Shared;
 
 use crate::alias::remove_aliases;
@@ -137,7 +155,7 @@ impl Lower {
 
     fn instance(&self, core: &Rc<dyn Core>) -> Box<dyn Scheme> {
         match self {
-            Lower::Jwt(plan) => Box::new(Jwt::new(plan.clone())),
+            Lower::Jwt(plan) => Box::new(Jwt::new(plan.clone(), core)),
             Lower::ApiKey(plan) => Box::new(ApiKey::new(plan.clone())),
             Lower::Basic(plan) => Box::new(Basic::new(plan.clone(), core)),
         }
@@ -165,6 +183,21 @@ impl Blueprint for Plan {
 
     fn identifies(&self) -> bool {
         true
+    }
+
+    fn errand(&self) -> Option<Errand> {
+        let plans = self.0.schemes.iter().filter_map(|scheme| match scheme {
+            Lower::Jwt(plan) => Some(watch::errand(plan.clone())),
+            Lower::ApiKey(_) | Lower::Basic(_) => None,
+        });
+        let mut errands: Vec<_> = plans.collect();
+        if errands.is_empty() {
+            return None;
+        }
+        Some(Box::new(move || {
+            let waits = errands.iter_mut().map(|errand| errand());
+            waits.min().expect("invariant: there is one at least")
+        }))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::harness::{Driver, Gateway, Origin, forward_route, scenes};
 
 scenes![
     only_a_good_token_passes,
+    a_public_key_is_no_secret,
     the_upstream_is_told_who_asks_by_the_gateway_alone,
     excluded_paths_are_what_is_routed,
     a_token_that_is_not_forwarded_is_nowhere_in_the_request,
@@ -18,7 +19,7 @@ scenes![
     who_may_not_is_told_so,
 ];
 
-const SECRET: &str = "a-secret-of-the-scenes-with-32-bytes-and-more";
+pub(crate) const SECRET: &str = "a-secret-of-the-scenes-with-32-bytes-and-more";
 
 const JWT: &str = "
     filters:
@@ -30,16 +31,16 @@ const JWT: &str = "
 ";
 
 /// Seconds from now, as a token has them.
-fn seconds(from_now: i64) -> i64 {
+pub(crate) fn seconds(from_now: i64) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     i64::try_from(now.as_secs()).unwrap() + from_now
 }
 
-fn signed(claims: &Value) -> String {
+pub(crate) fn signed(claims: &Value) -> String {
     sign(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(SECRET.as_bytes()))
 }
 
-fn sign(header: &Header, claims: &Value, key: &EncodingKey) -> String {
+pub(crate) fn sign(header: &Header, claims: &Value, key: &EncodingKey) -> String {
     format!("Authorization: Bearer {}", encode(header, claims, key).unwrap())
 }
 
@@ -80,6 +81,23 @@ fn only_a_good_token_passes(driver: Driver) {
     // Several are refused always, wherever they come from (HTTP_SAFETY rule 19).
     client.get_with("/", &[&signed(&good), &signed(&good)]).expect_error(400);
     assert_eq!(origin.count(), 3);
+}
+
+/// Everybody has the public key, so a token that is signed with it as a secret is worth nothing.
+fn a_public_key_is_no_secret(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/filters/src/auth/tests/rsa.pem");
+    let auth = format!("filters:\n  - auth: {{type: jwt, public_key_file: \"{file}\"}}\n");
+    let gateway = Gateway::forward_route(driver, &origin, &auth);
+    let pem = EncodingKey::from_secret(&std::fs::read(file).unwrap());
+    let claims = json!({"sub": "root", "exp": seconds(60)});
+    for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+        let forged = sign(&Header::new(algorithm), &claims, &pem);
+        let answer = gateway.client().get_with("/", &[&forged]).expect_error(401);
+        let message = answer.json()["message"].clone();
+        assert_eq!(message, "the token is signed in a way that is not accepted");
+    }
+    assert_eq!(origin.connections(), 0);
 }
 
 fn the_upstream_is_told_who_asks_by_the_gateway_alone(driver: Driver) {

@@ -19,6 +19,8 @@ mod filters;
 
 mod auth;
 
+mod auth_keys;
+
 mod resilience;
 
 mod paths;

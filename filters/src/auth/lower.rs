@@ -9,6 +9,8 @@ use ringway_engine::shared::{Shared, SharedLatest};
 use super::credential::Place;
 use super::keys::{ALGORITHMS, by_name};
 use super::local::{KeyFile, Local};
+use super::remote::Remote;
+use super::revoked::Revoked;
 use super::token::Rules;
 use super::written::{Kind, Settings};
 use super::{Lower, Lowered, api_key, basic, jwt};
@@ -20,6 +22,16 @@ const LEEWAY: Period = Period::from_secs(5);
 
 /// The largest leeway. Clocks that are further apart are wrong.
 const MAX_LEEWAY: Period = Period::from_secs(600);
+
+/// How often a set is fetched, unless the file says otherwise, and the bounds of that.
+const REFRESH: Period = Period::from_secs(300);
+const MIN_REFRESH: Period = Period::from_secs(1);
+const MAX_REFRESH: Period = Period::from_secs(24 * 3600);
+
+/// How soon an unknown key may have it fetched again, and the bounds of that.
+const COOLDOWN: Period = Period::from_secs(10);
+const MIN_COOLDOWN: Period = Period::from_millis(1);
+const MAX_COOLDOWN: Period = Period::from_secs(3600);
 
 /// How long a password is remembered, unless the file says otherwise, and at most.
 const REMEMBER: Period = Period::from_secs(300);
@@ -125,6 +137,8 @@ impl Settings {
         }
         let local = self.local()?;
         let keys = local.load()?;
+        let remote = self.remote()?;
+        let revoked = self.revoked()?;
         Ok(jwt::Plan {
             place: Place::new(self.from.as_ref(), "Bearer", Place::Authorization("Bearer")),
             forward: self.forward.unwrap_or(true),
@@ -133,12 +147,45 @@ impl Settings {
                 audience: self.audience.0.clone(),
                 leeway: leeway.0.as_secs_f64(),
                 require_expiry: self.require_expiry.unwrap_or(true),
-                may_be_new: false,
+                may_be_new: remote.is_some(),
                 required: self.required_claims.clone(),
             },
             headers,
             local,
             keys: SharedLatest::new(Shared::new(keys)),
+            remote,
+            revoked,
+        })
+    }
+
+    fn remote(&self) -> Result<Option<Shared<Remote>>, SettingsError> {
+        let periods = [
+            ("jwks_refresh_every", self.jwks_refresh_every, REFRESH, MAX_REFRESH),
+            ("jwks_cooldown", self.jwks_cooldown, COOLDOWN, MAX_COOLDOWN),
+        ];
+        let mut taken = [Period::default(); 2];
+        for (taken, (field, given, default, most)) in taken.iter_mut().zip(periods) {
+            if given.is_some() && self.jwks_url.is_none() {
+                let help = "add `jwks_url`, or remove this";
+                return Err(wrong(field, "there is no `jwks_url` that it could be about", help));
+            }
+            *taken = given.unwrap_or(default);
+            let least = if field == "jwks_cooldown" { MIN_COOLDOWN } else { MIN_REFRESH };
+            if !(least..=most).contains(taken) {
+                let help = format!("write a time from {least} to {most}");
+                return Err(wrong(field, format!("{taken} is no good pace"), &help));
+            }
+        }
+        let [every, cooldown] = taken;
+        let Some(url) = &self.jwks_url else { return Ok(None) };
+        Ok(Some(Shared::new(Remote::new(url, every.0, cooldown.0)?)))
+    }
+
+    fn revoked(&self) -> Result<Option<Revoked>, SettingsError> {
+        let Some(path) = &self.revoked_file else { return Ok(None) };
+        Revoked::new(path).map(Some).map_err(|message| {
+            let help = "make the file, if need be an empty one";
+            wrong("revoked_file", format!("`{}`: {message}", path.display()), help)
         })
     }
 
@@ -162,9 +209,9 @@ impl Settings {
             .into_iter()
             .filter_map(|(field, path)| Some(KeyFile { field, path: path.clone()? }))
             .collect();
-        if self.secret.is_none() && files.is_empty() {
-            let help = "write `secret: \"${JWT_SECRET}\"`, `secret_file`, `public_key_file` or \
-                        `jwks_file`";
+        if self.secret.is_none() && files.is_empty() && self.jwks_url.is_none() {
+            let help = "write `secret: \"${JWT_SECRET}\"`, `secret_file`, `public_key_file`, \
+                        `jwks_file` or `jwks_url`";
             return Err(wrong("", "there is no key to verify tokens with", help));
         }
         Ok(Local { secret: self.secret.clone(), files, algorithms })

@@ -49,6 +49,17 @@ pub struct Settings {
     pub public_key_file: Option<PathBuf>,
     /// `jwt`: a file with a JWK set (RFC 7517).
     pub jwks_file: Option<PathBuf>,
+    /// `jwt`: where a JWK set is fetched: `https://login.example.com/.well-known/jwks.json`.
+    /// Secrets (`oct`) in it are left out. The last good set stays while it cannot be fetched.
+    pub jwks_url: Option<String>,
+    /// `jwt`: how often `jwks_url` is fetched, from 1s to 1d; 5m if left out.
+    pub jwks_refresh_every: Option<Period>,
+    /// `jwt`: how long after one fetch of `jwks_url` a token that names an unknown key may cause
+    /// another, from 1ms to 1h; 10s if left out.
+    pub jwks_cooldown: Option<Period>,
+    /// `jwt`: a file with what is revoked, one JSON object a line: `{"jti": "…"}` for one token,
+    /// `{"sub": "…"}` for all of somebody. It is read again within a second of a change.
+    pub revoked_file: Option<PathBuf>,
     /// `jwt`: the only algorithms that are accepted; if left out, all that the keys are for.
     pub algorithms: Vec<String>,
     /// `jwt`: the token is from one of these issuers (`iss`).
@@ -150,6 +161,10 @@ impl Settings {
             ("secret_file", self.secret_file.is_some(), JWT),
             ("public_key_file", self.public_key_file.is_some(), JWT),
             ("jwks_file", self.jwks_file.is_some(), JWT),
+            ("jwks_url", self.jwks_url.is_some(), JWT),
+            ("jwks_refresh_every", self.jwks_refresh_every.is_some(), JWT),
+            ("jwks_cooldown", self.jwks_cooldown.is_some(), JWT),
+            ("revoked_file", self.revoked_file.is_some(), JWT),
             ("algorithms", !self.algorithms.is_empty(), JWT),
             ("issuer", !self.issuer.0.is_empty(), JWT),
             ("audience", !self.audience.0.is_empty(), JWT),

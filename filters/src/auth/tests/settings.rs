@@ -29,6 +29,22 @@ fn what_cannot_be_meant_is_refused() {
         ("{type: jwt, secret_file: /nowhere/at/all}", "auth.secret_file", "cannot be read"),
         ("{type: jwt, public_key_file: /dev/null}", "auth.public_key_file", "BEGIN PUBLIC KEY"),
         ("{type: jwt, jwks_file: /dev/null}", "auth.jwks_file", "no JSON"),
+        ("{type: jwt, jwks_url: \"ftp://a/b\"}", "auth.jwks_url", "no URL of HTTP"),
+        ("{type: jwt, jwks_url: \"/b\"}", "auth.jwks_url", "no URL of HTTP"),
+        ("{type: jwt, jwks_url: \"http://a b\"}", "auth.jwks_url", "no URL"),
+        ("{type: jwt, jwks_url: \"http://u:p@a/b\"}", "auth.jwks_url", "password"),
+        ("{type: jwt, secret: s, jwks_cooldown: 1s}", "auth.jwks_cooldown", "add `jwks_url`"),
+        (
+            "{type: jwt, jwks_url: \"http://a\", jwks_refresh_every: 0}",
+            "auth.jwks_refresh_every",
+            "from 1s to 1d",
+        ),
+        (
+            "{type: jwt, jwks_url: \"http://a\", jwks_cooldown: 2h}",
+            "auth.jwks_cooldown",
+            "from 1ms to 1h",
+        ),
+        ("{type: jwt, secret: s, revoked_file: /nowhere}", "auth.revoked_file", "make the file"),
         ("{type: jwt, jwks_file: /dev/zero}", "auth.jwks_file", "larger than"),
     ] {
         refused(&format!("- auth: {settings}"), field, part);
