@@ -69,6 +69,7 @@ registry! {
     fault Fault,
     headers Headers,
     logging Logging,
+    rate_limit RateLimit,
     redirect Redirect,
     request_id RequestId,
     retry Retry,
