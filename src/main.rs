@@ -15,6 +15,7 @@ mod paint;
 mod reload;
 mod run;
 mod schema;
+mod top;
 
 use std::process::ExitCode;
 
@@ -66,6 +67,8 @@ enum Command {
     Schema(schema::Arguments),
     /// Show Ringway at work: two sample services and the gateway in front, on this machine only
     Demo(demo::Arguments),
+    /// Watch a running gateway in a terminal: workers, upstreams, routes (asks its admin API)
+    Top(top::Arguments),
     /// Tell what this machine allows (io_uring, limits, cores) and what to change
     Doctor(doctor::Arguments),
 }
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
     exit.into()

@@ -28,9 +28,9 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
 
 pub use breaker::{BreakerLimits, BreakerState, PROBES_MOST, Pass, RatioLimit, SharedBreaker};
+pub use health::{SharedEpoch, SharedLock, SharedStreak, SharedWord};
 pub use map::SharedMap;
 pub use window::SharedWindow;
-pub use health::{SharedEpoch, SharedLock, SharedStreak, SharedWord};
 
 /// An immutable value that several threads read.
 #[derive(Debug, Default)]

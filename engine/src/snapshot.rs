@@ -336,8 +336,8 @@ impl<F: Settings + PartialEq> Builder<'_, F> {
                 if name.starts_with(CLAIM) {
                     continue;
                 }
-                let here: Option<Vec<String>> = here
-                    .map(|(table, route)| table.parameters(route).map(str::to_owned).collect());
+                let here: Option<Vec<String>> =
+                    here.map(|(table, route)| table.parameters(route).map(str::to_owned).collect());
                 if let Some((message, help)) = config::unknown_variable(&name, here.as_deref()) {
                     let place = format!("{place}[{at}].{}.{field}", filter.name());
                     self.error(place, message, Some(&help));

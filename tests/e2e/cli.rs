@@ -46,9 +46,19 @@ fn json(arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
 }
 
 /// Exit code, standard output and standard error of a command that must come to an end.
-fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
+    output_with(arguments, &[])
+}
+
+/// The same with these variables in its environment.
+pub(crate) fn output_with(
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> (Option<i32>, String, String) {
     let child = Command::new(RINGWAY)
         .args(arguments)
+        .env_remove("ADMIN_TOKEN")
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

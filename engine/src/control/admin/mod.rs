@@ -12,9 +12,12 @@ mod answer;
 mod explain;
 mod guard;
 mod listen;
+mod openapi;
+mod page;
 mod reload;
 mod routes;
 mod status;
+mod upstreams;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -37,8 +40,8 @@ use crate::snapshot::Snapshot;
 use crate::worker::Common;
 
 /// What is answered without the token: whether it is alive and ready, for whoever watches over the
-/// process.
-const PUBLIC: &[&str] = &["/health", "/ready"];
+/// process, and the files of the page, which ask for the token.
+const PUBLIC: &[&str] = &["/health", "/ready", "/", "/page.css", "/page.js", "/page.svg"];
 
 /// What the admin API asks.
 pub(crate) struct Asked {
@@ -68,13 +71,19 @@ impl Context {
 /// The endpoints: method, path, handler. The document describes the same ones; a test compares.
 fn endpoints() -> Vec<(Method, &'static str, MethodRouter<Shared<Context>>)> {
     vec![
+        (Method::GET, "/", get(page::index)),
+        (Method::GET, "/page.css", get(page::style)),
+        (Method::GET, "/page.js", get(page::script)),
+        (Method::GET, "/page.svg", get(page::sign)),
         (Method::GET, "/health", get(status::health)),
         (Method::GET, "/ready", get(status::ready)),
+        (Method::GET, "/openapi.json", get(openapi::openapi)),
         (Method::GET, "/status", get(status::status)),
         (Method::GET, "/config", get(routes::config)),
         (Method::GET, "/routes", get(routes::routes)),
         (Method::POST, "/explain", post(explain::explain)),
         (Method::POST, "/reload", post(reload::reload)),
+        (Method::POST, "/upstreams/{name}/endpoints/{addr}", post(upstreams::change)),
     ]
 }
 
@@ -82,7 +91,10 @@ fn router(context: &Shared<Context>) -> Router {
     let all = endpoints().into_iter();
     all.fold(Router::new(), |router, (_, path, handler)| router.route(path, handler))
         .fallback(|| async {
-            Refusal::new(StatusCode::NOT_FOUND, "the admin API has nothing here")
+            Refusal::new(
+                StatusCode::NOT_FOUND,
+                "there is nothing here; /openapi.json tells what there is",
+            )
         })
         .method_not_allowed_fallback(|| async {
             let message = "this cannot be asked with this method; see `Allow`";
