@@ -231,9 +231,7 @@ impl Attempt<'_> {
         if reused && untouched && repeatable && is_closed(&error) {
             return Attempted::Stale;
         }
-        if matches!(error, Error::Upstream(_)) {
-            self.endpoint.failed();
-        }
+        self.endpoint.met(&error);
         Attempted::Failed { error, repeatable: whole }
     }
 
@@ -256,9 +254,7 @@ impl Attempt<'_> {
             exchange.request.taken = exchange.request.head.len;
         }
         worker.buffers.give(up.input);
-        if matches!(relayed.error, Some(Error::Upstream(_))) {
-            self.endpoint.failed();
-        }
+        relayed.error.as_ref().inspect(|error| self.endpoint.met(error));
         let keeps_alive = http1::keeps_alive_response(&exchange.response.head);
         if relayed.clean && !unread && keeps_alive {
             lease.give_back(&self.upstream.plan.settings.pool, self.now());

@@ -89,11 +89,20 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The claim of this name, or what is inside of claims: `realm_access.roles`.
+    pub fn claim(&self, name: &str) -> Option<&Value> {
+        if let Some(claim) = self.claims.get(name) {
+            return Some(claim);
+        }
+        let (outer, inner) = name.split_once('.')?;
+        inner.split('.').try_fold(self.claims.get(outer)?, |claim, step| claim.get(step))
+    }
+
     /// Appends a claim as text: a string as it is, a number or a truth as JSON writes it, a list
     /// with commas. False when there is none, or it is none of these.
     pub fn append_claim(&self, name: &str, out: &mut Vec<u8>) -> bool {
         let before = out.len();
-        let appended = self.claims.get(name).is_some_and(|claim| append_json(claim, out));
+        let appended = self.claim(name).is_some_and(|claim| append_json(claim, out));
         if !appended {
             out.truncate(before);
         }
@@ -469,5 +478,26 @@ impl Response {
         self.edits.clear();
         self.interims = 0;
         self.sent = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_may_be_inside_of_another() {
+        let claims = serde_json::json!({"realm": {"roles": ["a", "b"]}, "a.b": 1, "a": {"b": 2}});
+        let Value::Object(claims) = claims else { panic!("it is written as an object") };
+        let who = Identity { consumer: String::new(), claims };
+        let text = |name: &str| {
+            let mut out = Vec::new();
+            who.append_claim(name, &mut out).then(|| String::from_utf8(out).unwrap())
+        };
+        assert_eq!(text("realm.roles").as_deref(), Some("a,b"));
+        assert_eq!(text("a.b").as_deref(), Some("1"), "a whole name goes before its parts");
+        assert_eq!(text("realm"), None);
+        assert_eq!(text("realm.users"), None);
+        assert_eq!(text("realm.roles.0"), None);
     }
 }

@@ -55,7 +55,14 @@ macro_rules! registry {
     };
 }
 
+// What several filters stand on.
+mod alias;
+mod cause;
+mod excluded;
+mod values;
+
 registry! {
+    auth Auth,
     circuit_breaker CircuitBreaker,
     cors Cors,
     fault Fault,
@@ -67,8 +74,6 @@ registry! {
     rewrite Rewrite,
     security_headers SecurityHeaders,
 }
-
-mod cause;
 
 /// Names the filter in front of the field that is wrong: its settings stand below its name.
 fn below(name: &str, error: SettingsError) -> SettingsError {

@@ -17,6 +17,8 @@ mod route;
 
 mod filters;
 
+mod auth;
+
 mod resilience;
 
 mod paths;

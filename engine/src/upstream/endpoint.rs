@@ -14,6 +14,7 @@ use std::time::Duration;
 use ringway_config::Pool;
 
 use crate::balance::Load;
+use crate::error::Error;
 use crate::io::Stream;
 use crate::limits::{ENDPOINT_PAUSE_FIRST, ENDPOINT_PAUSE_MOST, SWEPT_CONNECTIONS};
 use crate::shared::Shared;
@@ -129,6 +130,13 @@ impl Endpoint {
         match status {
             500.. => self.failed(),
             _ => self.state.forgive(),
+        }
+    }
+
+    /// An attempt met this error, for which it may be to blame.
+    pub(crate) fn met(&self, error: &Error) {
+        if matches!(error, Error::Upstream(_)) {
+            self.failed();
         }
     }
 
