@@ -13,6 +13,7 @@
 mod breaker;
 mod health;
 mod map;
+mod series;
 mod window;
 
 use std::collections::{BTreeMap, HashMap};
@@ -30,6 +31,7 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
 pub use breaker::{BreakerLimits, BreakerState, PROBES_MOST, Pass, RatioLimit, SharedBreaker};
 pub use health::{SharedEpoch, SharedLock, SharedStreak, SharedWord};
 pub use map::SharedMap;
+pub use series::{SharedNames, SharedRing, SharedRow, SharedTally, Words};
 pub use window::SharedWindow;
 
 /// An immutable value that several threads read.

@@ -155,6 +155,8 @@ impl Snapshot {
         let matching: Vec<_> = config.routes.iter().map(|r| &r.matching).collect();
         let table = Table::build(matching, &config.server.path);
         builder.check_filters("global_filters", &global_filters, false);
+        builder.check_counts("global_filters", &global_filters, false);
+        let counts = global_filters.iter().any(|filter| filter.counts_alone());
         builder.check_variables("global_filters", &global_filters, None);
         let identified = global_filters.iter().any(|filter| filter.identifies());
         let mut routes = Vec::with_capacity(config.routes.len());
@@ -162,6 +164,7 @@ impl Snapshot {
             if let Some(route) = builder.route(config, at) {
                 let place = format!("routes[{at}].filters");
                 builder.check_filters(&place, &route.filters, identified);
+                builder.check_counts(&place, &route.filters, counts);
                 if let Ok(table) = &table {
                     builder.check_variables(&place, &route.filters, Some((table, at)));
                 }
@@ -321,6 +324,18 @@ impl<F: Settings + PartialEq> Builder<'_, F> {
                 self.error(format!("{place}.{field}"), message, Some(help));
             }
             identified |= filter.identifies();
+        }
+    }
+
+    /// Refuses a second filter that counts what one before it has counted.
+    fn check_counts(&mut self, place: &str, filters: &[Shared<dyn Blueprint>], mut counted: bool) {
+        for (at, filter) in filters.iter().enumerate().filter(|(_, filter)| filter.counts_alone()) {
+            if counted {
+                let message = "a filter before this one counts the same requests";
+                let help = "keep one: in `global_filters` for all routes, or at single routes";
+                self.error(format!("{place}[{at}].{}", filter.name()), message, Some(help));
+            }
+            counted = true;
         }
     }
 

@@ -68,6 +68,7 @@ registry! {
     fault Fault,
     headers Headers,
     logging Logging,
+    metrics Metrics,
     redirect Redirect,
     request_id RequestId,
     retry Retry,

@@ -5,6 +5,7 @@ pub(crate) mod errands;
 pub(crate) mod health;
 pub mod reload;
 pub(crate) mod resolve;
+pub(crate) mod scrape;
 pub(crate) mod signals;
 
 use std::io;

@@ -12,6 +12,7 @@ mod answer;
 mod explain;
 mod guard;
 mod listen;
+mod metrics;
 mod openapi;
 mod page;
 mod reload;
@@ -79,6 +80,8 @@ fn endpoints() -> Vec<(Method, &'static str, MethodRouter<Shared<Context>>)> {
         (Method::GET, "/ready", get(status::ready)),
         (Method::GET, "/openapi.json", get(openapi::openapi)),
         (Method::GET, "/status", get(status::status)),
+        (Method::GET, "/metrics", get(metrics::metrics)),
+        (Method::GET, "/errors/recent", get(metrics::recent)),
         (Method::GET, "/config", get(routes::config)),
         (Method::GET, "/routes", get(routes::routes)),
         (Method::POST, "/explain", post(explain::explain)),
