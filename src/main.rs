@@ -67,7 +67,7 @@ enum Command {
     Schema(schema::Arguments),
     /// Show Ringway at work: two sample services and the gateway in front, on this machine only
     Demo(demo::Arguments),
-    /// Watch a running gateway in a terminal: workers, upstreams, routes (asks its admin API)
+    /// Watch a running gateway in a terminal, as its admin API tells: workers, upstreams, errors
     Top(top::Arguments),
     /// Tell what this machine allows (io_uring, limits, cores) and what to change
     Doctor(doctor::Arguments),

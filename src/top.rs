@@ -28,7 +28,7 @@ const KEY: Duration = Duration::from_millis(100);
 #[command(after_help = "\
 It asks the admin API, which is there where the file has `admin:` (see config/examples/admin.yaml).
 
-Keys: Tab or 1 2 shows another page, s sorts by another column, r turns the order, arrows scroll,
+Keys: Tab or 1 2 3 shows another page, s sorts by another column, r turns the order, arrows scroll,
 space pauses, q quits.
 
 Exit codes: 0 it has shown what there is; 1 the admin API does not answer or refuses.")]

@@ -90,6 +90,23 @@ pub struct WorkerStatus {
     pub upstream_reuses: u64,
     /// Connections lost to a panic.
     pub panics: u64,
+    /// Exchanges under way.
+    pub active: u64,
+    /// Bytes of request bodies that were received.
+    pub bytes_in: u64,
+    /// Bytes of response bodies that were sent.
+    pub bytes_out: u64,
+    /// Processor time of its thread.
+    pub cpu_seconds: f64,
+    /// How often it waited for events: the turns of its loop that found nothing left to do. The
+    /// runtime counts no others.
+    pub waits: u64,
+    /// Exchanges ended for each of them: how much one turn does. None before the first.
+    pub requests_per_wait: Option<f64>,
+    /// How often its heartbeat came late, because something held it up.
+    pub stalls: u64,
+    /// By how much the latest of them was late, in milliseconds.
+    pub longest_stall_ms: f64,
 }
 
 /// One upstream.
@@ -180,6 +197,46 @@ pub struct RouteStatus {
     pub to: Vec<String>,
     /// Its filters in their order, global ones first.
     pub filters: Vec<String>,
+}
+
+/// The answer to `GET /errors/recent`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RecentErrors {
+    /// Those that are remembered, the latest first.
+    pub errors: Vec<ErrorStatus>,
+}
+
+/// An exchange that failed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ErrorStatus {
+    /// When it ended, in seconds since 1970.
+    pub time: f64,
+    /// The worker that served it.
+    pub worker: usize,
+    /// The method, as far as it was understood.
+    pub method: String,
+    /// The path without its query.
+    pub path: String,
+    /// The route, or empty.
+    pub route: String,
+    /// The upstream, or empty.
+    pub upstream: String,
+    /// The endpoint of the last attempt.
+    pub endpoint: Option<String>,
+    /// The client.
+    pub client: String,
+    /// The status that was sent; 0 for none.
+    pub status: u16,
+    /// The word for the error, as in logs and metrics.
+    pub code: String,
+    /// The step that failed.
+    pub phase: String,
+    /// What happened, in a sentence.
+    pub message: String,
+    /// The id of the exchange.
+    pub request_id: String,
 }
 
 /// What `POST /explain` asks.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringway_engine::status::{Routes, Status};
+use ringway_engine::status::{RecentErrors, Routes, Status};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use ureq::Agent;
@@ -22,6 +22,7 @@ const ROUTES: usize = 500;
 pub(super) struct Told {
     pub(super) status: Status,
     pub(super) routes: Routes,
+    pub(super) errors: RecentErrors,
 }
 
 /// The admin API of one gateway.
@@ -65,7 +66,8 @@ impl Admin {
     pub(super) fn ask(&self) -> Result<Told, String> {
         let status = self.get("/status")?;
         let routes = self.get(&format!("/routes?limit={ROUTES}"))?;
-        Ok(Told { status, routes })
+        let errors = self.get("/errors/recent")?;
+        Ok(Told { status, routes, errors })
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {

@@ -6,7 +6,7 @@ use ringway_engine::status::Status;
 
 use super::ask::Told;
 use super::screen::{self, Sort};
-use super::view::{age, reuse, route_row, state_name};
+use super::view::{age, error_row, reuse, route_row, state_name};
 
 /// All of it, with a line end after the last line.
 pub(super) fn text(told: &Told, sort: Sort) -> String {
@@ -26,6 +26,8 @@ pub(super) fn text(told: &Told, sort: Sort) -> String {
     endpoints(&mut text, status, sort);
     let rows = told.routes.routes.iter().map(|route| route_row(route).map(clean)).collect();
     columns(&mut text, ["ROUTE", "TAKES", "DOES", "FILTERS"], rows, 4);
+    let rows = told.errors.errors.iter().map(|error| error_row(error).map(clean)).collect();
+    columns(&mut text, ["UTC", "REQUEST", "STATUS", "WHAT HAPPENED", "WHERE"], rows, 5);
     text
 }
 
@@ -114,5 +116,6 @@ mod tests {
             "shop      10.0.0.2:80  ejected       1         7       3          0   75 %"
         );
         assert_eq!(lines[11], "all    prefix /  forward shop  -");
+        assert_eq!(lines[14], "00:00:00  GET /lost  502     the endpoint refused");
     }
 }

@@ -50,6 +50,7 @@ impl Sort {
 pub(super) enum Page {
     Load,
     Routes,
+    Errors,
 }
 
 /// A worker, and its requests a second as far as they are known.
@@ -123,9 +124,11 @@ impl Screen {
             KeyCode::Char(' ') => self.paused = !self.paused,
             KeyCode::Char('1') => self.turn_to(Page::Load),
             KeyCode::Char('2') => self.turn_to(Page::Routes),
-            KeyCode::Tab | KeyCode::BackTab => self.turn_to(match self.page {
+            KeyCode::Char('3') => self.turn_to(Page::Errors),
+            KeyCode::Tab => self.turn_to(match self.page {
                 Page::Load => Page::Routes,
-                Page::Routes => Page::Load,
+                Page::Routes => Page::Errors,
+                Page::Errors => Page::Load,
             }),
             KeyCode::Down => self.scrolled = self.scrolled.saturating_add(1),
             KeyCode::Up => self.scrolled = self.scrolled.saturating_sub(1),
@@ -265,7 +268,16 @@ pub(super) mod tests {
             routes: 1,
             ..Status::default()
         };
-        Told { status, routes: ringway_engine::status::Routes { total: 1, routes: vec![route] } }
+        let error = ringway_engine::status::ErrorStatus {
+            method: "GET".to_owned(),
+            path: "/lost".to_owned(),
+            status: 502,
+            message: "the endpoint refused".to_owned(),
+            ..Default::default()
+        };
+        let errors = ringway_engine::status::RecentErrors { errors: vec![error] };
+        let routes = ringway_engine::status::Routes { total: 1, routes: vec![route] };
+        Told { status, routes, errors }
     }
 
     fn screen() -> (Screen, Instant) {

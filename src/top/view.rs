@@ -5,7 +5,7 @@ use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table, Wrap};
-use ringway_engine::status::{EndpointStatus, RouteStatus, State};
+use ringway_engine::status::{EndpointStatus, ErrorStatus, RouteStatus, State};
 
 use super::screen::{Page, Screen};
 
@@ -29,6 +29,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &mut Screen) {
     match screen.page {
         Page::Load => draw_load(frame, screen, body),
         Page::Routes => draw_routes(frame, screen, body),
+        Page::Errors => draw_errors(frame, screen, body),
     }
     let order = if screen.reversed { " reversed" } else { "" };
     let keys = format!(
@@ -92,10 +93,21 @@ fn draw_load(frame: &mut Frame<'_>, screen: &mut Screen, area: Rect) {
         let rate = rate.map_or("–".to_owned(), |rate| format!("{rate:.0}"));
         let numbers = [worker.connections, worker.requests, worker.errors, worker.handed_over];
         let cells = [worker.id.to_string(), rate].into_iter();
-        Row::new(cells.chain(numbers.map(|number| number.to_string())).map(right))
+        let numbers = numbers.map(|number| number.to_string()).into_iter();
+        let stall = (worker.stalls > 0).then(|| format!("{:.0} ms", worker.longest_stall_ms));
+        let last = [stall.unwrap_or_else(|| "–".to_owned())];
+        Row::new(cells.chain(numbers).chain(last).map(right))
     });
-    let names = ["worker", "requests/s", "connections", "requests", "errors", "handed over"];
-    let table = Table::new(rows, [Constraint::Fill(1); 6])
+    let names = [
+        "worker",
+        "requests/s",
+        "connections",
+        "requests",
+        "errors",
+        "handed over",
+        "longest stall",
+    ];
+    let table = Table::new(rows, [Constraint::Fill(1); 7])
         .header(Row::new(names.map(|name| right(name.to_owned()))).style(heading()))
         .block(Block::bordered().title(" Workers "));
     frame.render_widget(table, above);
@@ -157,6 +169,38 @@ fn draw_routes(frame: &mut Frame<'_>, screen: &mut Screen, area: Rect) {
         .block(Block::bordered().title(format!(" Routes: {} ", routes.total)));
     frame.render_widget(table, area);
     screen.scrolled = scrolled;
+}
+
+fn draw_errors(frame: &mut Frame<'_>, screen: &mut Screen, area: Rect) {
+    let errors = &screen.told.errors.errors;
+    let scrolled = bounded(screen.scrolled, errors.len(), area);
+    let rows = errors.iter().skip(scrolled).map(|error| Row::new(error_row(error)));
+    let widths = [
+        Constraint::Length(9),
+        Constraint::Fill(3),
+        Constraint::Length(6),
+        Constraint::Fill(4),
+        Constraint::Fill(3),
+    ];
+    let table = Table::new(rows, widths)
+        .header(Row::new(["utc", "request", "status", "what happened", "where"]).style(heading()))
+        .block(Block::bordered().title(" Recent errors "));
+    frame.render_widget(table, area);
+    screen.scrolled = scrolled;
+}
+
+/// An error as five columns of text.
+pub(super) fn error_row(error: &ErrorStatus) -> [String; 5] {
+    let place = error.endpoint.clone().unwrap_or_else(|| error.upstream.clone());
+    let place = [error.route.clone(), place].into_iter().filter(|part| !part.is_empty());
+    let day = error.time as u64 % 86400;
+    [
+        format!("{:02}:{:02}:{:02}", day / 3600, day % 3600 / 60, day % 60),
+        format!("{} {}", error.method, error.path),
+        error.status.to_string(),
+        error.message.clone(),
+        place.collect::<Vec<_>>().join(" "),
+    ]
 }
 
 /// Rows may be scrolled until the last ones fill the table; frame and heading take three lines.
@@ -265,6 +309,11 @@ mod tests {
         let picture = drawn(&mut screen, 80, 24);
         assert!(picture.contains("prefix /"), "there is nothing to scroll to:\n{picture}");
         assert_eq!(screen.scrolled, 0);
+        screen.press(KeyCode::Tab);
+        let picture = drawn(&mut screen, 80, 24);
+        assert!(picture.contains("GET /lost") && picture.contains("502"), "{picture}");
+        screen.press(KeyCode::Tab);
+        assert!(drawn(&mut screen, 80, 24).contains("Workers"));
     }
 
     #[test]

@@ -22,6 +22,8 @@ scenes![
     it_reloads_the_file_or_says_what_is_wrong,
     a_reload_may_change_the_token_but_not_the_place,
     an_endpoint_is_drained_and_weighed,
+    it_tells_the_last_errors,
+    a_scrape_every_10_ms_hurts_nobody,
 ];
 
 /// Loopback, any port; `listen:` of the server has to be written beside it.
@@ -468,4 +470,52 @@ fn an_endpoint_is_drained_and_weighed(driver: Driver) {
     ] {
         operator.post(place, body).expect_error(status);
     }
+}
+
+fn it_tells_the_last_errors(driver: Driver) {
+    let gateway = Gateway::start(
+        driver,
+        &format!(
+            "{}routes:\n  - {{name: dead, prefix: /, targets: [{{addr: \"{}\"}}]}}\n",
+            crate::harness::dedent(LOCAL),
+            crate::harness::refusing()
+        ),
+    );
+    let mut operator = Operator::of(&gateway);
+    assert_eq!(operator.get("/errors/recent").expect(200).json()["errors"], serde_json::json!([]));
+    gateway.get("/lost?secret=swordfish").expect_error(502);
+    let mut told = String::new();
+    eventually("the error is told", || {
+        told = operator.get("/errors/recent").expect(200).text();
+        told.contains("/lost")
+    });
+    assert!(!told.contains("swordfish"), "{told}");
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let error = &told["errors"][0];
+    assert_eq!((&error["status"], &error["route"]), (&502.into(), &"dead".into()), "{error:#}");
+    assert!(error["time"].as_f64().is_some_and(|time| time > 1.7e9), "{error:#}");
+}
+
+/// Requests under way while somebody scrapes a hundred times a second: none fails, and no worker
+/// is held up by it.
+fn a_scrape_every_10_ms_hurts_nobody(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let gateway = gateway(driver, &origin);
+    let mut operator = Operator::of(&gateway);
+    let mut client = gateway.client();
+    let begun = Instant::now();
+    let mut scrapes = 0;
+    while scrapes < 100 {
+        client.get("/").expect(200);
+        if begun.elapsed().as_millis() >= 10 * scrapes {
+            let scraped = operator.get("/metrics").expect(200);
+            assert!(scraped.text().contains("ringway_"), "{}", scraped.text());
+            scrapes += 1;
+        }
+    }
+    let status = operator.get("/status").expect(200).json();
+    let worker = &status["workers"][0];
+    assert_eq!(worker["errors"], 0, "{worker:#}");
+    assert!(worker["waits"].as_u64() > Some(0), "{worker:#}");
+    assert!(worker["cpu_seconds"].as_f64() > Some(0.0), "{worker:#}");
 }

@@ -77,6 +77,9 @@ fn it_shows_what_runs_at_a_desk() {
     for part in parts {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
+    browser.await_true("document.querySelector('#errors').textContent.includes('None')");
+    client.get("/nothing").expect_error(404);
+    browser.await_true("document.querySelector('#errors').textContent.includes('/nothing')");
     // The rate is shown once two answers have come.
     browser.await_true("document.querySelector('#rate').textContent !== '–'");
     expect_no_complaints(&mut browser);
@@ -164,7 +167,8 @@ fn it_fits_a_phone_by_day_and_by_night() {
             return through ? ground(node.parentElement) : own;
         };
         const texts = [...document.querySelectorAll('body *')].filter((node) =>
-            node.checkVisibility() && [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim()));
+            node.checkVisibility() &&
+            [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim()));
         return Math.min(...texts.map((node) => {
             const [a, b] = [light(getComputedStyle(node).color), light(ground(node))];
             return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);

@@ -27,7 +27,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::http::{Method, StatusCode};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, get, post};
 use crossbeam_channel::Sender;
 use ringway_config as config;
@@ -92,19 +92,25 @@ fn endpoints() -> Vec<(Method, &'static str, MethodRouter<Shared<Context>>)> {
 
 fn router(context: &Shared<Context>) -> Router {
     let all = endpoints().into_iter();
-    all.fold(Router::new(), |router, (_, path, handler)| router.route(path, handler))
-        .fallback(|| async {
-            Refusal::new(
-                StatusCode::NOT_FOUND,
-                "there is nothing here; /openapi.json tells what there is",
-            )
-        })
-        .method_not_allowed_fallback(|| async {
-            let message = "this cannot be asked with this method; see `Allow`";
-            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message)
-        })
-        .layer(from_fn_with_state(context.clone(), guard::guard))
-        .with_state(context.clone())
+    let guarded = |method, handler: MethodRouter<_>| match method {
+        Method::POST => handler.route_layer(from_fn(guard::guard_post)),
+        _ => handler,
+    };
+    all.fold(Router::new(), |router, (method, path, handler)| {
+        router.route(path, guarded(method, handler))
+    })
+    .fallback(|| async {
+        Refusal::new(
+            StatusCode::NOT_FOUND,
+            "there is nothing here; /openapi.json tells what there is",
+        )
+    })
+    .method_not_allowed_fallback(|| async {
+        let message = "this cannot be asked with this method; see `Allow`";
+        Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message)
+    })
+    .layer(from_fn_with_state(context.clone(), guard::guard))
+    .with_state(context.clone())
 }
 
 /// The listening socket, before anything answers on it.

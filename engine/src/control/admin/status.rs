@@ -70,16 +70,26 @@ fn reloads(context: &Context) -> ReloadStatus {
 
 fn worker(id: usize, colleague: &Colleague) -> WorkerStatus {
     let shard = &colleague.shard;
+    let load = &shard.load;
+    let (requests, waits) = (shard.requests.get(), load.waits.get());
     WorkerStatus {
         id,
         connections: shard.connections.get(),
         accepted: shard.accepted.get(),
         handed_over: shard.handed_over.get(),
-        requests: shard.requests.get(),
+        requests,
         errors: shard.errors.get(),
         upstream_connects: shard.connects.get(),
         upstream_reuses: shard.reuses.get(),
         panics: shard.panics.get(),
+        active: shard.active.get(),
+        bytes_in: shard.bytes_in.get(),
+        bytes_out: shard.bytes_out.get(),
+        cpu_seconds: load.cpu.get() as f64 / 1e6,
+        waits,
+        requests_per_wait: (waits > 0).then(|| requests as f64 / waits as f64),
+        stalls: load.stalls.get(),
+        longest_stall_ms: load.longest_stall.get() as f64 / 1e3,
     }
 }
 

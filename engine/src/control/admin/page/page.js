@@ -168,7 +168,7 @@ function showNow(status, seconds) {
 }
 
 function showWorkers(status, seconds) {
-  const labels = ["Worker", "Load", "Requests/s", "Connections", "Requests", "Errors", "Handed over"];
+  const labels = ["Worker", "Load", "Requests/s", "Connections", "Requests", "Errors", "Longest stall"];
   const before = new Map((last?.workers ?? []).map((worker) => [worker.id, worker]));
   const rate = (worker) => seconds === null ? 0 :
     Math.max(0, worker.requests - (before.get(worker.id)?.requests ?? 0)) / seconds;
@@ -181,8 +181,9 @@ function showWorkers(status, seconds) {
   }, (made, worker) => {
     say(made.cells[0], `Worker ${worker.id}`);
     made.cells[1].firstChild.value = rate(worker) / most;
-    [rate(worker), worker.connections, worker.requests, worker.errors, worker.handed_over]
+    [rate(worker), worker.connections, worker.requests, worker.errors]
       .forEach((value, at) => say(made.cells[at + 2], count(value)));
+    say(made.cells[6], worker.stalls > 0 ? `${count(worker.longest_stall_ms)} ms` : "–");
   });
 }
 
@@ -331,6 +332,30 @@ $("explain").addEventListener("submit", async (event) => {
   list.hidden = false;
 });
 
+// --- errors ---------------------------------------------------------------------------------------
+
+const clock = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+
+async function showErrors() {
+  const told = await ask("errors/recent");
+  const body = $("errors");
+  if (told.errors.length === 0) return empty(body, "None.", 5);
+  const name = (error) => `${error.time} ${error.worker} ${error.request_id}`;
+  const shown = new Map(told.errors.slice(0, SHOWN_ERRORS).map((error) => [name(error), error]));
+  keep(body, [...shown.values()], name, (error) => {
+    const made = row(["When", "Request", "Status", "What happened", "Where"], ["", "mono", "", "", ""]);
+    const where = [error.route, error.endpoint ?? error.upstream].filter(Boolean).join(" → ");
+    made.cells[0].append(clock.format(new Date(error.time * 1000)));
+    made.cells[1].append(`${error.method} ${error.path}`);
+    made.cells[2].append(error.status ? String(error.status) : "none");
+    made.cells[3].append(error.message);
+    made.cells[4].append(where || "–");
+    return made;
+  }, () => {});
+}
+
+const SHOWN_ERRORS = 20;
+
 // --- reload ---------------------------------------------------------------------------------------
 
 $("reload").addEventListener("click", async () => {
@@ -366,6 +391,7 @@ async function refresh() {
       last = status;
     }
     showUpstreams(status);
+    await showErrors();
     if (lost) notice();
     lost = false;
   } catch (error) {
