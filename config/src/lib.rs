@@ -97,6 +97,7 @@ pub use secret::{Secret, looks_secret};
 pub use server::{Accept, EncodedSlash, Limits, PathPolicy, Server};
 pub use source::Source;
 pub use template::Template;
+pub use text_or::TextOr;
 pub use units::{Bytes, Limit, Period, UnitError};
 pub use upstream::{Balance, HashKey, Pool, Target, Upstream, UpstreamTimeouts};
 pub use variable::unknown_variable;

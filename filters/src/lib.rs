@@ -69,6 +69,7 @@ registry! {
     headers Headers,
     logging Logging,
     metrics Metrics,
+    rate_limit RateLimit,
     redirect Redirect,
     request_id RequestId,
     retry Retry,

@@ -194,7 +194,8 @@ impl Blueprint for Plan {
             return Rc::new(Off);
         }
         let room = RESERVED.len() + self.settings.max_routes as usize;
-        let row = self.book.rows.get_or_insert_with(core.id(), |_| Shared::new(SharedRow::new(room)));
+        let row =
+            self.book.rows.get_or_insert_with(core.id(), |_| Shared::new(SharedRow::new(room)));
         Rc::new(Metrics { book: self.book.clone(), row, known: RefCell::default() })
     }
 
@@ -433,7 +434,10 @@ mod tests {
         let mut histograms = Vec::new();
         scene.plan.histograms(&mut histograms);
         let [duration, added] = histograms.try_into().unwrap();
-        assert_eq!((duration.name, duration.counts), ("request_duration_seconds", vec![2, 1, 1, 2]));
+        assert_eq!(
+            (duration.name, duration.counts),
+            ("request_duration_seconds", vec![2, 1, 1, 2])
+        );
         assert_eq!(duration.bounds, [0.001, 0.01, 0.1]);
         assert!((duration.sum - 9.202_003).abs() < 1e-9, "{}", duration.sum);
         assert_eq!((added.name, added.counts.iter().sum()), ("added_latency_seconds", 6_u64));

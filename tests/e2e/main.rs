@@ -18,6 +18,7 @@ mod route;
 mod filters;
 
 mod auth;
+mod limits_filters;
 
 mod resilience;
 
