@@ -18,6 +18,7 @@ mod paint;
 mod reload;
 mod run;
 mod schema;
+mod top;
 
 use std::process::ExitCode;
 
@@ -81,6 +82,8 @@ enum Command {
     HashKey(hash_key::Arguments),
     /// Show Ringway at work: two sample services and the gateway in front, on this machine only
     Demo(demo::Arguments),
+    /// Watch a running gateway in a terminal, as its admin API tells: workers, upstreams, errors
+    Top(top::Arguments),
     /// Tell what this machine allows (io_uring, limits, cores) and what to change
     Doctor(doctor::Arguments),
 }
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         Command::Schema(arguments) => schema::run(&arguments),
         Command::HashKey(arguments) => hash_key::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
     exit.into()

@@ -52,13 +52,31 @@ pub(crate) fn ringway_reading(arguments: &[&str], input: &str) -> (Option<i32>, 
 }
 
 /// Exit code, standard output and standard error of a command that must come to an end.
-fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
-    output_reading(arguments, "")
+pub(crate) fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
+    output_with(arguments, &[])
+}
+
+/// The same with these variables in its environment.
+pub(crate) fn output_with(
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> (Option<i32>, String, String) {
+    output_of(arguments, environment, "")
 }
 
 fn output_reading(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
+    output_of(arguments, &[], input)
+}
+
+fn output_of(
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    input: &str,
+) -> (Option<i32>, String, String) {
     let mut child = Command::new(RINGWAY)
         .args(arguments)
+        .env_remove("ADMIN_TOKEN")
+        .envs(environment.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

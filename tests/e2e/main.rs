@@ -62,6 +62,10 @@ mod shutdown;
 
 mod admin;
 
+mod page;
+
+mod top;
+
 mod curl;
 
 mod cli;
