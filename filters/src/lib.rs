@@ -65,6 +65,7 @@ registry! {
     auth Auth,
     circuit_breaker CircuitBreaker,
     cors Cors,
+    fallback Fallback,
     fault Fault,
     headers Headers,
     logging Logging,
@@ -75,6 +76,7 @@ registry! {
     retry Retry,
     rewrite Rewrite,
     security_headers SecurityHeaders,
+    timeout Timeout,
     trace Trace,
 }
 

@@ -63,3 +63,5 @@ mod admin;
 mod curl;
 
 mod cli;
+
+mod diff;

@@ -1,31 +1,14 @@
-//! The client's body on its way up, and what it means when that breaks.
+//! What a client's body means on its way up.
 
 use std::io;
 use std::net::SocketAddr;
 
-use crate::buffer::Buffer;
 use crate::error::{ClientError, Error, UpstreamError};
 use crate::http1::Body;
-use crate::relay::{Framing, Incoming, RelayError};
-
-/// The client's body on its way up.
-pub(super) struct Upload {
-    pub(super) body: Incoming,
-    /// What was read and not yet taken.
-    pub(super) input: Buffer,
-    /// Why it cannot go on; set before its start when the upstream did not even take the head.
-    pub(super) broken: Option<RelayError>,
-}
-
-impl Upload {
-    pub(super) fn new(body: Body) -> Self {
-        let body = Incoming::new(body);
-        Upload { body, input: Buffer::default(), broken: None }
-    }
-}
+use crate::relay::{Framing, RelayError};
 
 /// A request's body goes up as it came, counted or chunked anew.
-pub(super) fn request_framing(body: Body) -> Framing {
+pub(crate) fn request_framing(body: Body) -> Framing {
     match body {
         Body::Empty | Body::UntilClose => Framing::None,
         Body::Length(n) => Framing::Length(n),
@@ -34,7 +17,7 @@ pub(super) fn request_framing(body: Body) -> Framing {
 }
 
 /// What a broken upload means. `None` when the upstream broke it: it may have answered before.
-pub(super) fn upload_error(error: RelayError, to: SocketAddr) -> Option<Error> {
+pub(crate) fn upload_error(error: RelayError, to: SocketAddr) -> Option<Error> {
     Some(match error {
         RelayError::Write(e) if e.kind() == io::ErrorKind::TimedOut => {
             UpstreamError::Stalled(to).into()
