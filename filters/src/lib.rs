@@ -63,6 +63,7 @@ mod values;
 
 registry! {
     auth Auth,
+    authorize Authorize,
     circuit_breaker CircuitBreaker,
     cors Cors,
     fallback Fallback,
@@ -79,6 +80,8 @@ registry! {
     timeout Timeout,
     trace Trace,
 }
+
+pub use auth::{hash_key, random_key};
 
 /// Names the filter in front of the field that is wrong: its settings stand below its name.
 fn below(name: &str, error: SettingsError) -> SettingsError {

@@ -20,6 +20,8 @@ mod filters;
 mod auth;
 mod limits_filters;
 
+mod auth_keys;
+
 mod resilience;
 
 mod paths;
