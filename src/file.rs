@@ -10,7 +10,7 @@ use ringway_filters::FilterSettings;
 use crate::paint::{Paint, err};
 
 /// `-c`, the same for every subcommand that reads the file.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct FileArgument {
     /// The YAML file that says where to listen and which service takes which request
     #[arg(short = 'c', long = "config", value_name = "FILE", default_value = DEFAULT_FILE)]
@@ -51,26 +51,76 @@ pub(crate) enum Trouble {
 impl FileArgument {
     /// Reads the file and builds the snapshot, with the environment of this process.
     pub(crate) fn open(&self) -> Result<Opened, Trouble> {
+        self.open_after(None)
+    }
+
+    /// The same for a file that is served by already: what stays as it was keeps its state, and
+    /// what cannot change while the gateway runs must stay.
+    pub(crate) fn open_after(&self, before: Before<'_>) -> Result<Opened, Trouble> {
         // Asked first, because this is what everybody meets who starts Ringway without reading.
         if matches!(self.path.try_exists(), Ok(false)) {
             return Err(Trouble::Missing(self.path.clone()));
         }
         let loaded = ringway_config::load(&self.path, &|name| std::env::var(name).ok());
-        build(loaded).map_err(Trouble::Wrong)
+        build_after(loaded, before).map_err(Trouble::Wrong)
+    }
+
+    /// Where the file is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 }
+
+/// What is served by now: what the file said, and the snapshot that was built from it.
+pub(crate) type Before<'a> = Option<(&'a Config<FilterSettings>, &'a Snapshot)>;
 
 /// Builds the snapshot of a file that has been read.
 pub(crate) fn build(
     loaded: Result<ringway_config::Loaded<FilterSettings>, Diagnostics>,
 ) -> Result<Opened, Diagnostics> {
+    build_after(loaded, None)
+}
+
+fn build_after(
+    loaded: Result<ringway_config::Loaded<FilterSettings>, Diagnostics>,
+    before: Before<'_>,
+) -> Result<Opened, Diagnostics> {
     let ringway_config::Loaded { config, mut warnings, source } = loaded?;
     let error = |BuildError { path, message, help }| source.diagnose(&path, message, help);
     let warning = |BuildError { path, message, help }| source.warn(&path, message, help);
-    let snapshot = Snapshot::build(&config)
-        .map_err(|errors| Diagnostics(errors.into_iter().map(error).collect()))?;
+    let mut errors: Vec<_> = before.map(|(before, _)| fixed(before, &config)).unwrap_or_default();
+    let snapshot = match Snapshot::build_after(&config, before) {
+        Ok(snapshot) if errors.is_empty() => snapshot,
+        Ok(_) => return Err(Diagnostics(errors.into_iter().map(error).collect())),
+        Err(wrong) => {
+            errors.extend(wrong);
+            return Err(Diagnostics(errors.into_iter().map(error).collect()));
+        }
+    };
     warnings.0.extend(snapshot.warnings().into_iter().map(warning));
+    let snapshot = snapshot.with_written(source.written());
     Ok(Opened { config, snapshot, warnings })
+}
+
+/// What the file changes though it cannot change while the gateway runs.
+fn fixed(before: &Config<FilterSettings>, after: &Config<FilterSettings>) -> Vec<BuildError> {
+    let (old, new) = (&before.workers, &after.workers);
+    let changed = [
+        ("workers.count", old.count != new.count),
+        ("workers.cores", old.cores != new.cores),
+        ("workers.driver", old.driver != new.driver),
+        ("workers.pin", old.pin != new.pin),
+    ];
+    let place = |config: &Config<_>| config.admin.as_ref().map(|admin| admin.listen);
+    let moved = [("admin.listen", place(before) != place(after))];
+    let changed = changed.into_iter().chain(moved).filter(|(_, changed)| *changed);
+    changed
+        .map(|(field, _)| BuildError {
+            path: field.to_owned(),
+            message: format!("`{field}` cannot change while the gateway runs"),
+            help: Some("restart the gateway, or set it back to what it was".to_owned()),
+        })
+        .collect()
 }
 
 impl Trouble {

@@ -12,6 +12,7 @@ mod explain;
 mod file;
 mod logging;
 mod paint;
+mod reload;
 mod run;
 mod schema;
 

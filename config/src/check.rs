@@ -7,6 +7,7 @@ mod value;
 use std::collections::HashMap;
 
 use crate::Config;
+use crate::admin;
 use crate::findings::Findings;
 use crate::reader::{nearest, quote_key};
 use crate::route::{Action, Forward, Route};
@@ -25,6 +26,9 @@ pub(crate) fn check<F>(
 ) {
     check_workers(&config.workers, findings);
     check_server(&config.server, findings);
+    if let Some(settings) = &config.admin {
+        admin::check(settings, &config.server, findings);
+    }
     for (name, upstream) in &config.upstreams {
         let path = format!("upstreams.{}", quote_key(name));
         value::check_name(name, &path, "an upstream", findings);

@@ -130,8 +130,17 @@ pub(crate) struct Document {
     pub(crate) whole: bool,
 }
 
-/// Takes a text apart.
+/// Takes a text apart and puts the environment in.
 pub(crate) fn parse(text: &str, env: Environment<'_>) -> Document {
+    take_apart(text, Some(env))
+}
+
+/// Takes a text apart and leaves its values as they are written, `${NAME}` and all.
+pub(crate) fn parse_as_written(text: &str) -> Document {
+    take_apart(text, None)
+}
+
+fn take_apart(text: &str, env: Option<Environment<'_>>) -> Document {
     let mut builder = Builder {
         text,
         env,
@@ -167,7 +176,8 @@ struct Open {
 
 struct Builder<'a> {
     text: &'a str,
-    env: Environment<'a>,
+    /// Where values of the environment come from; without it, none are put in.
+    env: Option<Environment<'a>>,
     document: Document,
     open: Vec<Open>,
     anchors: HashMap<usize, Arc<Node>>,
@@ -266,7 +276,10 @@ impl Builder<'_> {
         if holds_password(raw) {
             self.document.secrets.push(place.clone());
         }
-        let resolved = environment::resolve(raw, self.env, &mut self.document.hidden);
+        let resolved = match self.env {
+            Some(env) => environment::resolve(raw, env, &mut self.document.hidden),
+            None => Ok(environment::Resolved { text: raw.to_owned(), ..Default::default() }),
+        };
         let broken = resolved.is_err();
         let resolved = resolved.unwrap_or_else(|(message, help)| {
             self.document.faults.push(fault(place.clone(), message, help));

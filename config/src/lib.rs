@@ -44,6 +44,7 @@ mod sections;
 mod text_or;
 
 // What is written in each section, and what is needed of it.
+mod admin;
 mod log;
 mod route;
 mod server;
@@ -64,6 +65,7 @@ mod diagnostic;
 mod findings;
 mod secret;
 mod source;
+mod written;
 
 // What is said about the format itself.
 mod reference;
@@ -79,6 +81,7 @@ use serde::de::DeserializeOwned;
 use findings::Findings;
 
 pub use address::{Address, Cidr};
+pub use admin::Admin;
 pub use condition::{Matching, PathMatch, ValueMatch, ValueTest};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use log::{Level, Log, LogFormat};
@@ -88,6 +91,7 @@ pub use route::{
     Upgrade,
 };
 pub use schema::schema;
+pub use secret::{Secret, looks_secret};
 pub use server::{Accept, EncodedSlash, Limits, PathPolicy, Server};
 pub use source::Source;
 pub use template::Template;
@@ -95,6 +99,7 @@ pub use units::{Bytes, Limit, Period, UnitError};
 pub use upstream::{Balance, HashKey, Pool, Target, Upstream, UpstreamTimeouts};
 pub use variable::unknown_variable;
 pub use workers::{CoreList, Count, Driver, Workers};
+pub use written::Written;
 
 /// A whole file, ready to be made into a snapshot. `F` is the settings of a filter.
 #[derive(Clone, PartialEq, Debug)]
@@ -105,6 +110,8 @@ pub struct Config<F> {
     pub server: Server,
     /// `log:`.
     pub log: Log,
+    /// `admin:`, if the file has it.
+    pub admin: Option<Admin>,
     /// `upstreams:`, by name, in the order of the file.
     pub upstreams: IndexMap<String, Upstream>,
     /// `routes:`, in the order of the file.
@@ -119,6 +126,7 @@ impl<F> Default for Config<F> {
             workers: Workers::default(),
             server: Server::default(),
             log: Log::default(),
+            admin: None,
             upstreams: IndexMap::new(),
             routes: Vec::new(),
             global_filters: Vec::new(),

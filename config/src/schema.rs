@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
+use crate::admin::AdminWritten;
 use crate::log::Log;
 use crate::route::RouteWritten;
 use crate::server::ServerWritten;
@@ -26,6 +27,9 @@ struct FileWritten<F> {
     /// What Ringway says about itself, on standard error.
     #[schemars(default)]
     log: Log,
+    /// The admin API, which is there only where this is written.
+    #[schemars(default)]
+    admin: AdminWritten,
     /// Named sets of endpoints, which routes point to.
     #[schemars(default)]
     upstreams: IndexMap<String, UpstreamWritten>,

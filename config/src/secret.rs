@@ -1,4 +1,50 @@
-//! Which fields look secret, so that their values are never shown.
+//! Secrets: a text that is never shown, and which fields look like one.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// What stands for a secret wherever one would be shown.
+pub(crate) const MASK: &str = "***";
+
+/// A text that is never shown: neither `Debug` nor `Serialize` tells it.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for whoever has to compare or to send it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(MASK)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(MASK)
+    }
+}
+
+impl JsonSchema for Secret {
+    fn schema_name() -> Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        String::json_schema(generator)
+    }
+}
 
 /// Parts of the names of secrets.
 const PARTS: [&str; 9] = [
@@ -18,7 +64,7 @@ const NAMES: [&str; 4] = ["token", "tokens", "key", "keys"];
 
 /// Whether a field of this name probably holds a secret; a name that is misspelt by two letters
 /// after the first is one too, because it is shown in an error.
-pub(crate) fn looks_secret(key: &str) -> bool {
+pub fn looks_secret(key: &str) -> bool {
     const MISSPELT: usize = 2;
     let key = key.to_ascii_lowercase().replace('-', "_");
     let misspelt = |part: &&str| {
@@ -41,7 +87,15 @@ pub(crate) fn holds_password(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{holds_password, looks_secret};
+    use super::{Secret, holds_password, looks_secret};
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let secret = Secret("correct-horse".to_owned());
+        assert_eq!(format!("{secret:?}"), "***");
+        assert_eq!(serde_json::to_string(&secret).expect("JSON"), "\"***\"");
+        assert_eq!(secret.expose(), "correct-horse");
+    }
 
     #[test]
     fn a_url_may_hold_a_password() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::de::{Deserialize, DeserializeOwned};
 
+use crate::admin::{Admin, AdminWritten};
 use crate::document::{Entry, Node, Value};
 use crate::findings::Findings;
 use crate::reader::{self, Skipped, nearest, one_of};
@@ -16,8 +17,8 @@ use crate::upstream::{Upstream, UpstreamWritten};
 use crate::{Config, check};
 
 /// The sections of a file, in the order of the reference.
-pub(crate) const SECTIONS: [&str; 6] =
-    ["workers", "server", "log", "upstreams", "routes", "global_filters"];
+pub(crate) const SECTIONS: [&str; 7] =
+    ["workers", "server", "log", "admin", "upstreams", "routes", "global_filters"];
 
 /// Reads all sections below the topmost node. What is wrong is added to the findings.
 pub(crate) fn read<F: DeserializeOwned>(
@@ -32,6 +33,7 @@ pub(crate) fn read<F: DeserializeOwned>(
         workers: reading.section(find("workers")),
         server: reading.server(find("server")),
         log: reading.section(find("log")),
+        admin: find("admin").and_then(|entry| reading.admin(entry)),
         upstreams: reading.upstreams(find("upstreams")),
         routes: Vec::new(),
         global_filters: Vec::new(),
@@ -105,6 +107,11 @@ impl<F: DeserializeOwned> Reading<'_, '_, F> {
 
     fn server(&mut self, entry: Option<&Entry>) -> crate::Server {
         self.section::<ServerWritten>(entry).lower(self.findings)
+    }
+
+    fn admin(&mut self, entry: &Entry) -> Option<Admin> {
+        let written: AdminWritten = self.read(&entry.value, "admin", "")?;
+        written.lower(self.findings)
     }
 
     fn upstreams(&mut self, entry: Option<&Entry>) -> IndexMap<String, Upstream> {

@@ -8,16 +8,14 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::{Document, Node, Place, Value};
 use crate::environment::Hidden;
 use crate::reader::quote_key;
-use crate::secret::{holds_password, looks_secret};
+use crate::secret::{MASK, holds_password, looks_secret};
+use crate::written::Written;
 
 /// The most characters of a line that a snippet shows.
 const SNIPPET_WIDTH: usize = 100;
 
 /// A value of fewer bytes than this is hidden only where it stands in quotes.
 const SHORT: usize = 4;
-
-/// What stands for a secret in a snippet or a message.
-const MASK: &str = "***";
 
 /// A file that has been read: it knows the place of each field.
 #[derive(Clone, Default)]
@@ -80,6 +78,11 @@ impl Source {
     /// The same as a warning.
     pub fn warn(&self, path: &str, message: String, help: Option<String>) -> Diagnostic {
         Diagnostic { severity: Severity::Warning, ..self.diagnose(path, message, help) }
+    }
+
+    /// The text itself, to be shown with its secrets masked.
+    pub fn written(&self) -> Written {
+        Written::new(self.text.clone())
     }
 
     /// An error at a place that is known.

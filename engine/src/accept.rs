@@ -1,5 +1,6 @@
 //! From a listening socket to a connection: limits, and the hand-over to a worker with fewer.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
@@ -7,61 +8,44 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use ringway_config::Accept;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 
 use crate::admission::Admission;
 use crate::clock;
 use crate::connection;
 use crate::io::Stream;
-use crate::limits::{BACKLOG, EXHAUSTION_OVER, HANDOVER_SLACK, SWEEP_EVERY};
+use crate::limits::{EXHAUSTION_OVER, HANDOVER_SLACK, SWEEP_EVERY};
+use crate::listen::Bound;
 use crate::worker::{Message, Worker};
 
-/// Binds `address` once for each of `workers`, so that the kernel spreads connections over them.
-/// Port 0 is chosen once and shared.
-///
-/// # Errors
-/// The system's error. The address is tried without `SO_REUSEPORT` first: with it alone, a
-/// second gateway of the same user would silently take half of the connections.
-pub(crate) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
-    let first = socket(address)?;
-    first.bind(&address.into())?;
-    let address = first.local_addr()?.as_socket().unwrap_or(address);
-    drop(first);
-    (0..workers)
-        .map(|_| {
-            let socket = socket(address)?;
-            socket.set_reuse_port(true)?;
-            socket.bind(&address.into())?;
-            socket.listen(BACKLOG)?;
-            Ok(socket.into())
-        })
-        .collect()
-}
-
-fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        // `[::]:80` beside `0.0.0.0:80` shall be two listeners, as the file says.
-        socket.set_only_v6(true)?;
-    }
-    Ok(socket)
-}
-
 /// A listening socket of one worker.
-pub(crate) struct Listener(monoio::net::TcpListener);
+pub(crate) struct Listener {
+    socket: monoio::net::TcpListener,
+    closed: Rc<Cell<bool>>,
+}
+
+/// What a listener is ended by.
+pub(crate) struct Handle {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    socket: TcpListener,
+    closed: Rc<Cell<bool>>,
+}
 
 impl Listener {
     /// Takes a bound socket in; the second value is a handle to end it by.
     ///
     /// # Errors
     /// The system's error.
-    pub(crate) fn new(listener: TcpListener, io_uring: bool) -> io::Result<(Self, TcpListener)> {
+    pub(crate) fn new(bound: Bound, io_uring: bool) -> io::Result<(Self, Handle)> {
         // A ring waits by itself and answers EAGAIN at once on a non-blocking socket; epoll
         // needs one.
-        listener.set_nonblocking(!io_uring)?;
-        let handle = listener.try_clone()?;
-        Ok((Listener(monoio::net::TcpListener::from_std(listener)?), handle))
+        bound.socket.set_nonblocking(!io_uring)?;
+        let closed = Rc::<Cell<bool>>::default();
+        let handle =
+            Handle { address: bound.address, socket: bound.handle, closed: closed.clone() };
+        let socket = monoio::net::TcpListener::from_std(bound.socket)?;
+        Ok((Listener { socket, closed }, handle))
     }
 
     /// Accepts until the socket is closed. Out of descriptors, it pauses and says so once, and
@@ -69,7 +53,7 @@ impl Listener {
     pub(crate) async fn run(self, worker: Rc<Worker>) {
         let mut exhausted: Option<Instant> = None;
         loop {
-            match self.0.accept().await {
+            match self.socket.accept().await {
                 Ok((stream, peer)) => {
                     if exhausted.is_some_and(|at| clock::now() > at + EXHAUSTION_OVER) {
                         tracing::info!(worker = worker.id, "accepting connections again");
@@ -77,7 +61,7 @@ impl Listener {
                     }
                     admit(&worker, stream, peer);
                 }
-                Err(_) if worker.is_draining() => return,
+                Err(_) if self.closed.get() => return,
                 Err(error) if is_exhausted(&error) => {
                     if exhausted.is_none() {
                         tracing::error!(
@@ -98,16 +82,17 @@ impl Listener {
 }
 
 /// Stops listening. What the kernel had already accepted for this socket is served.
-pub(crate) fn close(worker: &Rc<Worker>, listener: &TcpListener) {
-    if listener.set_nonblocking(true).is_ok() {
-        while let Ok((stream, peer)) = listener.accept() {
+pub(crate) fn close(worker: &Rc<Worker>, listener: &Handle) {
+    if listener.socket.set_nonblocking(true).is_ok() {
+        while let Ok((stream, peer)) = listener.socket.accept() {
             if let Some(admission) = Admission::take(&worker.common.places, peer.ip()) {
                 take_over(worker, stream.into(), peer, admission);
             }
         }
     }
+    listener.closed.set(true);
     // Completes the accept under way with an error.
-    let _ = SockRef::from(listener).shutdown(std::net::Shutdown::Read);
+    let _ = SockRef::from(&listener.socket).shutdown(std::net::Shutdown::Read);
 }
 
 fn is_exhausted(error: &io::Error) -> bool {
@@ -141,7 +126,7 @@ fn admit(worker: &Rc<Worker>, stream: monoio::net::TcpStream, peer: SocketAddr) 
 
 /// The worker with the fewest connections, when it has clearly fewer than this one.
 fn less_loaded(worker: &Worker) -> Option<usize> {
-    if worker.common.accept == Accept::Kernel {
+    if worker.adopted().snapshot.server.accept == Accept::Kernel {
         return None;
     }
     let load = |at: usize| {

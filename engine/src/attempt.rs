@@ -69,8 +69,8 @@ enum Heard {
     Response { relayed: Relayed, busy: bool },
     /// That it speaks something else from here on.
     Upgrade,
-    /// A response that a filter wants this instead of.
-    Unwanted(Next),
+    /// A response that a filter wants this instead of; `clean` when it came whole.
+    Unwanted { next: Next, clean: bool },
     /// No response.
     Nothing(Error),
 }
@@ -123,7 +123,13 @@ impl Attempt<'_> {
                 self.ended(exchange, up, relayed, whole, busy, lease)
             }
             Heard::Upgrade => self.upgrade(connection, exchange, lease).await,
-            Heard::Unwanted(next) => Attempted::Unwanted(next),
+            Heard::Unwanted { next, clean } => {
+                let read_all = clean && up.broken.is_none() && up.body.is_done();
+                if read_all && http1::keeps_alive_response(&exchange.response.head) {
+                    lease.give_back(&self.upstream.plan.settings.pool, self.now());
+                }
+                Attempted::Unwanted(next)
+            }
             Heard::Nothing(error) => self.failed(exchange, up, error, whole, lease.reused),
         }
     }
@@ -140,14 +146,27 @@ impl Attempt<'_> {
         let head = self.receive_head(exchange, whole, reader, client);
         let body = match alongside(upload.as_mut(), head).await {
             Err(error) => return Heard::Nothing(error),
-            Ok(_) if exchange.response.head.status == 101 => return Heard::Upgrade,
             Ok(body) => body,
         };
         self.answered.set(true);
         let outcome = Outcome::Answered(exchange.response.head.status);
-        match self.course.chain.on_outcome(exchange, &outcome).next(whole) {
+        let decision = self.course.chain.on_outcome(exchange, &outcome);
+        if exchange.response.head.status == 101 {
+            // Both sides speak something else already: there is no way back.
+            return Heard::Upgrade;
+        }
+        match decision.next(whole) {
             Next::Accept => {}
-            next => return Heard::Unwanted(next),
+            next => {
+                let came = exchange.response.raw().len() - exchange.response.head.len;
+                // All of it is here, so the connection is as good as after any other answer.
+                let whole_answer = match body {
+                    Body::Empty => came == 0,
+                    Body::Length(length) => came as u64 == length,
+                    Body::Chunked | Body::UntilClose => false,
+                };
+                return Heard::Unwanted { next, clean: whole_answer && !upload.is_busy() };
+            }
         }
         let bounds = self.response_bounds();
         let response = Response {
@@ -231,8 +250,7 @@ impl Attempt<'_> {
         worker.buffers.give(up.input);
         let keeps_alive = http1::keeps_alive_response(&exchange.response.head);
         if relayed.clean && !unread && keeps_alive {
-            let pool = &self.upstream.plan.settings.pool;
-            lease.give_back(pool, worker.deadlines.coarse());
+            lease.give_back(&self.upstream.plan.settings.pool, self.now());
         }
         let after = match &relayed.error {
             // What broke off must not end in the orderly way of what is complete.
@@ -243,6 +261,11 @@ impl Attempt<'_> {
         };
         let status = exchange.response.head.status;
         Attempted::Ended(Ended { status, error: relayed.error, after })
+    }
+
+    /// The core's coarse clock.
+    fn now(&self) -> Duration {
+        self.course.worker.deadlines.coarse()
     }
 
     fn response_bounds(&self) -> Bounds {

@@ -1,10 +1,11 @@
 //! What the stages of serving an exchange hand to each other.
 
+use crate::adopted::Adopted;
 use crate::downstream::After;
 use crate::error::Error;
 use crate::filter::Chain;
 use crate::snapshot::Rules;
-use crate::worker::{Adopted, Worker};
+use crate::worker::Worker;
 
 /// What an exchange is served by: the core, its snapshot, and the filters that take part.
 #[derive(Clone, Copy)]

@@ -6,7 +6,9 @@
 //! Heads stay raw: a change to a header is noted beside the bytes it arrived in ([`Edits`]) and
 //! takes effect when the head is written out, in one pass.
 
-use std::fmt;
+mod edits;
+mod held;
+
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -22,9 +24,10 @@ use crate::route::Found;
 use crate::route::path::{PathError, normalise};
 use crate::template::{CLAIM, Template, TemplateError};
 
-mod edits;
+use held::{Held, Notes};
 
 pub use edits::{BadHeader, Edits};
+pub use held::Hold;
 
 /// One request and its response.
 #[derive(Debug)]
@@ -62,6 +65,8 @@ pub struct Exchange {
     pub(crate) tried: Vec<SocketAddr>,
     /// What is given back when the exchange is over.
     held: Held,
+    /// What filters remember of this exchange, each by its address.
+    notes: Notes,
 }
 
 /// Who asks, as an `auth` filter found out.
@@ -115,37 +120,6 @@ pub(crate) fn write_address(out: &mut Vec<u8>, address: IpAddr) {
         IpAddr::V6(v6) => write!(out, "{v6}"),
         IpAddr::V4(v4) => write!(out, "{v4}"),
     };
-}
-
-/// Something that an exchange takes a share of and gives back when it is over, whatever comes of
-/// it: even of one that is lost to a panic ([`Exchange::hold`]).
-pub trait Hold {
-    /// Takes the share back that `token` stands for.
-    fn release(&self, token: u64);
-}
-
-/// Shares to be given back, also by an exchange that is dropped in its midst.
-#[derive(Default)]
-struct Held(Vec<(Rc<dyn Hold>, u64)>);
-
-impl Held {
-    fn release(&mut self) {
-        for (holder, token) in self.0.drain(..) {
-            holder.release(token);
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.release();
-    }
-}
-
-impl fmt::Debug for Held {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} held", self.0.len())
-    }
 }
 
 /// The request of an exchange.
@@ -226,6 +200,7 @@ impl Exchange {
             endpoint: None,
             tried: Vec::new(),
             held: Held::default(),
+            notes: Notes::default(),
         }
     }
 
@@ -264,6 +239,7 @@ impl Exchange {
         self.try_timeout = None;
         self.endpoint = None;
         self.tried.clear();
+        self.notes.clear();
         self.release();
     }
 
@@ -309,9 +285,26 @@ impl Exchange {
         first.is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
     }
 
+    /// What `filter` noted of this exchange, or 0. A filter has one note in each exchange, and goes
+    /// by its own address: it must be where it was, and larger than nothing.
+    pub fn note<F>(&self, filter: &F) -> u64 {
+        self.notes.get(filter)
+    }
+
+    /// True when another attempt can be made after this pause: the request can be sent again.
+    pub fn may_try_again(&self, pause: Duration) -> bool {
+        let _ = pause;
+        !self.request.body_begun
+    }
+
+    /// Has `filter` find this number again, in another hook of the same exchange.
+    pub fn set_note<F>(&mut self, filter: &F, note: u64) {
+        self.notes.set(filter, note);
+    }
+
     /// Has `holder` told when the exchange is over, after every `on_end`.
     pub fn hold(&mut self, holder: Rc<dyn Hold>, token: u64) {
-        self.held.0.push((holder, token));
+        self.held.add(holder, token);
     }
 
     /// Gives back what is held.

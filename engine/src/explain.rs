@@ -258,7 +258,7 @@ fn filters(all: &[Shared<dyn Blueprint>]) -> Vec<FilterOf> {
     all.iter().map(|f| FilterOf { name: f.name(), settings: f.summary() }).collect()
 }
 
-fn balance(policy: &Balance) -> String {
+pub(crate) fn balance(policy: &Balance) -> String {
     match policy {
         Balance::RoundRobin => "round_robin".to_owned(),
         Balance::Random => "random".to_owned(),

@@ -6,16 +6,20 @@ use std::thread::JoinHandle;
 
 use ringway_config::{Count, Driver};
 
-use crate::accept;
 use crate::admission::Places;
 use crate::compute::Pool;
+use crate::control::admin::{self, Admin};
+use crate::control::reload::{Listening, Loader};
 use crate::control::{self, Control, Event};
 use crate::cores::{self, RingTrial};
 use crate::limits::MAILBOX;
+use crate::listen;
+use crate::live::Live;
 use crate::metrics::Shard;
 use crate::run::{self, Start};
-use crate::shared::{Mailbox, Shared, SharedBudget};
+use crate::shared::{Mailbox, Shared, SharedBudget, SharedFlag, SharedLatest};
 use crate::snapshot::{Snapshot, bound};
+use crate::upstream::Addresses;
 use crate::worker::{Colleague, Common};
 
 /// Why a gateway cannot start.
@@ -25,6 +29,14 @@ pub enum StartError {
     #[error("cannot listen on {address}: {error}{}", listen_help(.error))]
     Listen {
         /// The address of `server.listen`.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The admin API cannot be listened on.
+    #[error("the admin API cannot listen on {address}: {error}{}", admin_help(.error))]
+    Admin {
+        /// The address of `admin.listen`.
         address: SocketAddr,
         /// Why not.
         error: io::Error,
@@ -76,43 +88,65 @@ fn listen_help(error: &io::Error) -> &'static str {
     }
 }
 
+fn admin_help(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            " (another program has this port: stop it, or change `admin.listen`)"
+        }
+        _ => listen_help(error),
+    }
+}
+
 /// A gateway at work.
 pub struct Running {
     /// Where it listens, ports chosen.
     pub addresses: Vec<SocketAddr>,
     control: Control,
     workers: Vec<JoinHandle<io::Result<()>>>,
+    admin: Option<Admin>,
 }
 
-/// Starts a gateway, serves until SIGTERM or SIGINT, drains, and returns.
+/// Starts a gateway, serves until SIGTERM or SIGINT, drains, and returns. On SIGHUP, and when
+/// `loader` has a file that changes, what the loader loads is served instead.
 ///
 /// # Errors
 /// When it cannot start, or a worker could not serve.
-pub fn run(snapshot: Snapshot) -> Result<(), StartError> {
+pub fn run(snapshot: Snapshot, loader: Box<dyn Loader>) -> Result<(), StartError> {
     // Before anybody is told that it listens: who waits for that may ask for the end at once.
-    let signals = control::signals::catch()?;
-    let running = start(snapshot)?;
+    let signals = control::signals::catch(true)?;
+    let running = start_with(snapshot, Some(loader))?;
     control::signals::listen(signals, running.control.events())?;
     running.wait()
 }
 
-/// Starts a gateway and returns once it listens.
+/// Starts a gateway that serves by `snapshot` to its end, and returns once it listens.
 ///
 /// # Errors
 /// When it cannot.
 pub fn start(snapshot: Snapshot) -> Result<Running, StartError> {
-    let settings = &snapshot.workers;
+    start_with(snapshot, None)
+}
+
+fn start_with(snapshot: Snapshot, loader: Option<Box<dyn Loader>>) -> Result<Running, StartError> {
+    let settings = snapshot.workers.clone();
     let io_uring = choose_driver(settings.driver)?;
-    let cores = choose_cores(settings)?;
+    let cores = choose_cores(&settings)?;
     let count = cores.len();
     let mut by_worker: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
-    let mut addresses = Vec::new();
-    for &address in &snapshot.server.listen {
-        let bound =
-            accept::bind(address, count).map_err(|error| StartError::Listen { address, error })?;
-        addresses.push(bound[0].local_addr()?);
+    let mut listening = Vec::new();
+    for &asked in &snapshot.server.listen {
+        let bound = listen::bind(asked, count, false)
+            .map_err(|error| StartError::Listen { address: asked, error })?;
+        listening.push(Listening { asked, address: bound[0].address });
         bound.into_iter().zip(&mut by_worker).for_each(|(socket, own)| own.push(socket));
     }
+    let addresses: Vec<_> = listening.iter().map(|listening| listening.address).collect();
+    let admin = snapshot
+        .admin
+        .clone()
+        .map(admin::Listener::bind)
+        .transpose()
+        .map_err(|(address, error)| StartError::Admin { address, error })?;
     let mut inboxes = Vec::new();
     let mut colleagues = Vec::new();
     for _ in 0..count {
@@ -122,33 +156,21 @@ pub fn start(snapshot: Snapshot) -> Result<Running, StartError> {
         colleagues.push(Colleague { mailbox, shard: Shared::new(Shard::default()), promised });
     }
     let server = &snapshot.server;
+    let places = Places::new(server.max_connections, bound(server.max_connections_per_client));
+    let resolved = control::resolve::all(&snapshot, &Addresses::new());
     let common = Shared::new(Common {
-        places: Shared::new(Places::new(
-            server.max_connections,
-            bound(server.max_connections_per_client),
-        )),
-        accept: server.accept,
+        live: Shared::new(Live::new(Shared::new(snapshot), addresses.clone())),
+        addresses: SharedLatest::new(Shared::new(resolved)),
+        places: Shared::new(places),
         colleagues,
         pool: Pool::start()?,
+        draining: SharedFlag::default(),
     });
-    let drain_timeout = server.drain_timeout.0;
-    let pin = settings.pin;
-    let snapshot = Shared::new(snapshot);
-    let resolved = Shared::new(control::resolve::all(&snapshot));
     let mut workers = Vec::new();
     let parts = cores.into_iter().zip(by_worker).zip(inboxes).enumerate();
     for (id, ((core, listeners), (inbox, ear))) in parts {
-        let start = Start {
-            id,
-            io_uring,
-            core: core.filter(|_| pin),
-            common: common.clone(),
-            snapshot: snapshot.clone(),
-            addresses: resolved.clone(),
-            listeners,
-            inbox,
-            ear,
-        };
+        let core = core.filter(|_| settings.pin);
+        let start = Start { id, io_uring, core, common: common.clone(), listeners, inbox, ear };
         let thread = std::thread::Builder::new().name(format!("ringway-{id}"));
         let work = move || {
             run::run(start).inspect_err(|error| {
@@ -157,12 +179,16 @@ pub fn start(snapshot: Snapshot) -> Result<Running, StartError> {
         };
         workers.push(thread.spawn(work)?);
     }
-    let control = Control::start(snapshot, common, resolved, drain_timeout)?;
+    let control = Control::start(common.clone(), listening, loader)?;
+    let events = control.events();
+    let admin = admin
+        .map(|listener| listener.start(admin::Asked { common, events, io_uring }))
+        .transpose()?;
     for address in &addresses {
         let driver = if io_uring { "io_uring" } else { "epoll" };
         tracing::info!(%address, driver, workers = count, "listening");
     }
-    Ok(Running { addresses, control, workers })
+    Ok(Running { addresses, control, workers, admin })
 }
 
 impl Running {
@@ -171,7 +197,7 @@ impl Running {
     /// # Errors
     /// When signals cannot be handled.
     pub fn stop_on_signals(&self) -> io::Result<()> {
-        control::signals::listen(control::signals::catch()?, self.control.events())
+        control::signals::listen(control::signals::catch(false)?, self.control.events())
     }
 
     /// Begins to stop: no more connections, what is open is finished within `drain_timeout`.
@@ -192,6 +218,9 @@ impl Running {
                 Err(_) => "was lost to a panic".to_owned(),
             };
             outcome = outcome.and(Err(StartError::Worker { id, how }));
+        }
+        if let Some(admin) = self.admin {
+            admin.stop();
         }
         let _ = self.control.events().send(Event::Stopped);
         self.control.wait();
@@ -234,5 +263,9 @@ fn choose_cores(settings: &ringway_config::Workers) -> Result<Vec<Option<usize>>
         Count::Auto if settings.cores.is_some() => usable.len(),
         Count::Auto => cores::auto_count(),
     };
+    if settings.pin && count > usable.len() {
+        let (unpinned, cores) = (count - usable.len(), usable.len());
+        tracing::warn!(unpinned, cores, "more workers than cores: those beyond are not pinned");
+    }
     Ok((0..count).map(|at| usable.get(at).copied()).collect())
 }

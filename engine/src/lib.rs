@@ -86,8 +86,11 @@ pub mod cores;
 pub mod explain;
 pub mod gateway;
 pub mod snapshot;
+pub mod live;
 mod run;
 mod worker;
+mod adopted;
+mod listen;
 mod core;
 mod compute;
 
@@ -124,7 +127,10 @@ pub mod limits;
 pub mod message;
 pub mod metrics;
 pub mod shared;
+pub mod status;
 pub mod template;
+pub mod url;
 
+pub use control::reload;
 pub use gateway::{Running, StartError};
 pub use snapshot::{BuildError, Snapshot};

@@ -29,6 +29,10 @@ pub const SWEEP_EVERY: Duration = Duration::from_millis(100);
 /// that come and go at the limit would otherwise fill the log.
 pub const EXHAUSTION_OVER: Duration = Duration::from_secs(1);
 
+/// Parts of a former snapshot that a worker frees at a time, and things that it keeps for routes
+/// that it looks at: so few that it is a small part of a millisecond.
+pub const RETIRED_AT_ONCE: usize = 1024;
+
 /// Messages that wait for a worker: snapshots, endpoint lists, handed-over sockets.
 pub const MAILBOX: usize = 1024;
 

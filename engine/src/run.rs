@@ -1,21 +1,19 @@
 //! A worker at work: runtime made, listeners opened, mailbox heard, until it has drained.
 
 use std::io::ErrorKind;
-use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
 use monoio::io::AsyncReadRent;
 
-use crate::accept;
+use crate::accept::{self, Handle};
 use crate::clock;
 use crate::cores;
 use crate::limits::{DRAIN_GRACE, SUBMISSIONS, SWEEP_EVERY};
+use crate::listen::Bound;
 use crate::shared::{Inbox, Shared};
-use crate::snapshot::Snapshot;
-use crate::upstream::Addresses;
-use crate::worker::{Common, Message, Worker};
+use crate::worker::{Adoption, Common, Message, Worker};
 
 /// What a worker is started with.
 pub(crate) struct Start {
@@ -23,9 +21,7 @@ pub(crate) struct Start {
     pub(crate) io_uring: bool,
     pub(crate) core: Option<usize>,
     pub(crate) common: Shared<Common>,
-    pub(crate) snapshot: Shared<Snapshot>,
-    pub(crate) addresses: Shared<Addresses>,
-    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) listeners: Vec<Bound>,
     pub(crate) inbox: Inbox<Message>,
     pub(crate) ear: UnixStream,
 }
@@ -56,24 +52,10 @@ pub(crate) fn run(start: Start) -> std::io::Result<()> {
 }
 
 async fn live(start: Start) {
-    let worker = Rc::new(Worker::new(
-        start.id,
-        start.io_uring,
-        start.common,
-        &start.snapshot,
-        &start.addresses,
-    ));
+    let worker = Rc::new(Worker::new(start.id, start.io_uring, start.common));
     worker.deadlines.sweep(clock::now());
     let mut handles = Vec::new();
-    for listener in start.listeners {
-        match accept::Listener::new(listener, start.io_uring) {
-            Ok((listener, handle)) => {
-                handles.push(handle);
-                monoio::spawn(listener.run(worker.clone()));
-            }
-            Err(error) => tracing::error!(worker = start.id, %error, "cannot listen"),
-        }
-    }
+    start.listeners.into_iter().for_each(|bound| listen(&worker, bound, &mut handles));
     let mailbox = listen_to_mailbox(worker.clone(), start.inbox, start.ear, handles);
     monoio::spawn(mailbox);
     sweep_until_drained(&worker).await;
@@ -90,15 +72,25 @@ async fn live(start: Start) {
     );
 }
 
+/// Accepts connections on a socket from now on.
+fn listen(worker: &Rc<Worker>, bound: Bound, handles: &mut Vec<Handle>) {
+    let address = bound.address;
+    match accept::Listener::new(bound, worker.io_uring) {
+        Ok((listener, handle)) => {
+            handles.push(handle);
+            monoio::spawn(listener.run(worker.clone()));
+        }
+        Err(error) => tracing::error!(worker = worker.id, %address, %error, "cannot listen"),
+    }
+}
+
 /// The worker's heartbeat: deadlines, pools, and the end of a drain.
 async fn sweep_until_drained(worker: &Worker) {
     loop {
         clock::sleep(SWEEP_EVERY).await;
         let now = clock::now();
         worker.deadlines.sweep(now);
-        for upstream in &worker.adopted().upstreams {
-            upstream.sweep(worker.deadlines.coarse());
-        }
+        worker.stock.sweep(worker.deadlines.coarse());
         if let Some(end) = worker.drained_at.get() {
             let promised = worker.common.colleagues[worker.id].promised.taken();
             if worker.shard.connections.get() == 0 && promised == 0 {
@@ -118,7 +110,7 @@ async fn listen_to_mailbox(
     worker: Rc<Worker>,
     inbox: Inbox<Message>,
     ear: UnixStream,
-    mut listeners: Vec<TcpListener>,
+    mut listeners: Vec<Handle>,
 ) {
     let ear =
         ear.set_nonblocking(!worker.io_uring).and_then(|()| monoio::net::UnixStream::from_std(ear));
@@ -147,13 +139,10 @@ async fn listen_to_mailbox(
     }
 }
 
-fn receive(worker: &Rc<Worker>, message: Message, listeners: &mut Vec<TcpListener>) {
+fn receive(worker: &Rc<Worker>, message: Message, listeners: &mut Vec<Handle>) {
     match message {
-        Message::Addresses(addresses) => {
-            for upstream in &worker.adopted().upstreams {
-                upstream.resolve(&addresses);
-            }
-        }
+        Message::Adopt(adoption) => adopt(worker, listeners, *adoption),
+        Message::Addresses(addresses) => worker.stock.resolve(addresses),
         Message::Socket(socket, peer, admission) => {
             worker.common.colleagues[worker.id].promised.give();
             accept::take_over(worker, socket, peer, admission);
@@ -163,8 +152,25 @@ fn receive(worker: &Rc<Worker>, message: Message, listeners: &mut Vec<TcpListene
     }
 }
 
+/// Serves by another snapshot from now on, and listens where it says.
+fn adopt(worker: &Rc<Worker>, listeners: &mut Vec<Handle>, adoption: Adoption) {
+    worker.adopt(adoption.snapshot, adoption.addresses);
+    if !worker.is_draining() {
+        adoption.open.into_iter().for_each(|bound| listen(worker, bound, listeners));
+    }
+    listeners.retain(|listener| {
+        let stays = !adoption.close.contains(&listener.address);
+        if !stays {
+            accept::close(worker, listener);
+        }
+        stays
+    });
+    // Whoever waits may have given up.
+    let _ = adoption.adopted.try_send(worker.id);
+}
+
 /// Stops accepting; connections that the kernel has already accepted for us are taken in.
-fn drain(worker: &Rc<Worker>, listeners: &mut Vec<TcpListener>, time: Duration) {
+fn drain(worker: &Rc<Worker>, listeners: &mut Vec<Handle>, time: Duration) {
     if worker.is_draining() {
         return;
     }

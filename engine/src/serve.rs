@@ -51,7 +51,7 @@ pub(crate) async fn serve(
             identify(worker, rules, exchange);
             let found = find_route(&adopted.snapshot, exchange);
             if let Some(at) = exchange.route {
-                chain = &adopted.chains[at];
+                chain = adopted.chain(at);
             }
             let routed =
                 found.and_then(|at| retarget(&adopted.snapshot, at, exchange).map(|()| at));
@@ -196,7 +196,7 @@ async fn forward_to(
     let mut at = choose_upstream(snapshot, to, exchange, || course.worker.random())?;
     let mut fresh = false;
     for _ in 0..ATTEMPTS {
-        let upstream = &*course.adopted.upstreams[at];
+        let upstream = &**course.adopted.upstream(at);
         exchange.upstream.clear();
         exchange.upstream.push_str(&upstream.plan.name);
         let attempted = match course.chain.on_attempt(exchange) {

@@ -3,13 +3,17 @@
 //! A worker owns what it touches; only what is in this file may be reached from another thread.
 //! `clippy.toml` bans the types below everywhere else in the engine and the filters.
 //!
-//! *Invariant:* nothing here blocks a worker. The one lock, in [`SharedCounts`], is taken when a
-//! connection opens or closes, never for a request, and is held for one look-up.
+//! *Invariant:* nothing here blocks a worker. The one lock of a connection, in [`SharedCounts`], is
+//! taken when it opens or closes, and that of [`SharedTable`] when a core first asks for a name;
+//! neither is taken for a request, and both are held for one look-up.
 //!
 //! *Invariant:* this file imports nothing of the house.
 #![expect(clippy::disallowed_types, reason = "this is the file that the ban points to")]
 
-use std::collections::HashMap;
+mod breaker;
+mod window;
+
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::io::{self, Write};
 use std::ops::Deref;
@@ -18,7 +22,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
+
+pub use breaker::{BreakerLimits, BreakerState, PROBES_MOST, Pass, RatioLimit, SharedBreaker};
+pub use window::SharedWindow;
 
 /// An immutable value that several threads read.
 #[derive(Debug, Default)]
@@ -41,6 +49,16 @@ impl<T: ?Sized> Shared<T> {
     /// True when both point to the same value, not merely to equal ones.
     pub fn same(a: &Self, b: &Self) -> bool {
         Arc::ptr_eq(&a.0, &b.0)
+    }
+
+    /// Tells this value from every other one that there is at the same time.
+    pub fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).cast::<()>() as usize
+    }
+
+    /// True when nobody else holds it, and so nobody can come to.
+    pub fn is_last(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 }
 
@@ -80,25 +98,55 @@ impl SharedCount {
     }
 }
 
+/// A value that one thread replaces now and then, and that others ask for at any time.
+#[derive(Debug)]
+pub struct SharedLatest<T>(ArcSwap<T>);
+
+impl<T> SharedLatest<T> {
+    /// Begins with `value`.
+    pub fn new(value: Shared<T>) -> Self {
+        SharedLatest(ArcSwap::new(value.0))
+    }
+
+    /// The value as it is now; whoever holds it keeps it.
+    pub fn get(&self) -> Shared<T> {
+        Shared(self.0.load_full())
+    }
+
+    /// Puts another value in its place.
+    pub fn set(&self, value: Shared<T>) {
+        self.0.store(value.0);
+    }
+}
+
 /// A bound that all cores draw on together, exact at any number of cores.
 #[derive(Debug)]
 pub struct SharedBudget {
     taken: AtomicU64,
-    limit: u64,
+    limit: AtomicU64,
 }
 
 impl SharedBudget {
     /// A budget of `limit` units, none of them taken.
     pub fn new(limit: u64) -> Self {
-        SharedBudget { taken: AtomicU64::new(0), limit }
+        SharedBudget { taken: AtomicU64::new(0), limit: AtomicU64::new(limit) }
+    }
+
+    /// Another limit from now on. What is taken stays taken, though it may be more.
+    pub fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// The limit as it is now.
+    pub fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
     }
 
     /// Takes one unit; false when all are taken.
     pub fn take(&self) -> bool {
+        let limit = self.limit();
         self.taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
-                (n < self.limit).then_some(n + 1)
-            })
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < limit).then_some(n + 1))
             .is_ok()
     }
 
@@ -178,6 +226,50 @@ impl<K: Hash + Eq> SharedCounts<K> {
         let stripe = (self.hasher.hash_one(key) as usize) % STRIPES;
         // A panic while counting leaves a whole number behind, so a poisoned lock is as good.
         self.stripes[stripe].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A number that every core adds to, for what is rare: each addition is a locked instruction.
+#[derive(Debug, Default)]
+pub struct SharedTotal(AtomicU64);
+
+impl SharedTotal {
+    /// Adds one.
+    pub fn add_one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Values by name, each made when it is first asked for and the same for every core from then on.
+/// A core remembers what it was given, so it asks once.
+#[derive(Debug)]
+pub struct SharedTable<K, V>(Mutex<BTreeMap<K, Shared<V>>>);
+
+impl<K, V> Default for SharedTable<K, V> {
+    fn default() -> Self {
+        SharedTable(Mutex::default())
+    }
+}
+
+impl<K: Ord + Clone, V> SharedTable<K, V> {
+    /// The value of `name`, which `make` makes if nobody has asked for it before.
+    pub fn get(&self, name: K, make: impl FnOnce() -> V) -> Shared<V> {
+        self.lock().entry(name).or_insert_with(|| Shared::new(make())).clone()
+    }
+
+    /// All of them, in order.
+    pub fn list(&self) -> Vec<(K, Shared<V>)> {
+        self.lock().iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<K, Shared<V>>> {
+        // A panic in `make` leaves the table as it was, so a poisoned lock is as good.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

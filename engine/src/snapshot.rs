@@ -3,19 +3,23 @@
 //! Everything that can fail fails in [`Snapshot::build`]. What a worker makes of a snapshot when
 //! it adopts it cannot.
 
-use std::collections::HashMap;
+mod before;
+
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use ringway_config as config;
 use ringway_config::{Cidr, Config, PathPolicy, Upgrade};
 
 use crate::exchange::{Answer, AnswerBody};
-use crate::filter::{Blueprint, Errand, Settings};
+use crate::filter::{Blueprint, Settings};
 use crate::http1::HeadLimits;
 use crate::route::Table;
 use crate::shared::Shared;
 use crate::template::{CLAIM, Template};
 use crate::upstream::Plan;
+
+use before::{Before, Kept};
 
 /// A configuration made ready to serve.
 pub struct Snapshot {
@@ -25,9 +29,16 @@ pub struct Snapshot {
     pub(crate) upstreams: Vec<Shared<Plan>>,
     /// Places in `upstreams` by the names that a template may come to.
     pub(crate) by_name: HashMap<String, usize>,
+    /// The names of all upstreams, those that are a route's own among them.
+    pub(crate) names: HashSet<String>,
+    /// Every filter, by its address.
+    pub(crate) blueprints: HashSet<usize>,
     pub(crate) rules: Rules,
     pub(crate) server: config::Server,
     pub(crate) workers: config::Workers,
+    pub(crate) admin: Option<config::Admin>,
+    /// The file that it was built of, for whoever asks what is configured.
+    pub(crate) written: config::Written,
 }
 
 /// The server section as the data path needs it.
@@ -49,6 +60,8 @@ pub(crate) struct Rules {
 /// A route, compiled. What it matches is in the table.
 pub(crate) struct Route {
     pub(crate) name: String,
+    /// What it matches as the file has it, for whoever asks; what serves is in the table.
+    pub(crate) matching: config::Matching,
     pub(crate) action: Action,
     pub(crate) filters: Vec<Shared<dyn Blueprint>>,
     /// Leave the prefix out of the path.
@@ -122,25 +135,38 @@ impl Snapshot {
     ///
     /// # Errors
     /// Everything that cannot be used, all at once.
-    pub fn build<F: Settings>(config: &Config<F>) -> Result<Snapshot, Vec<BuildError>> {
-        let mut builder = Builder::default();
+    pub fn build<F: Settings + PartialEq>(config: &Config<F>) -> Result<Snapshot, Vec<BuildError>> {
+        Snapshot::build_after(config, None)
+    }
+
+    /// Compiles a configuration that follows another, given with the snapshot that was built from
+    /// it. Filters and upstreams whose settings stay are taken over as they are, with their state:
+    /// an upstream by its name, a filter by the name of its route.
+    ///
+    /// # Errors
+    /// Everything that cannot be used, all at once.
+    pub fn build_after<F: Settings + PartialEq>(
+        config: &Config<F>,
+        before: Option<(&Config<F>, &Snapshot)>,
+    ) -> Result<Snapshot, Vec<BuildError>> {
+        let mut builder = Builder { before: before.map(Before::new), ..Builder::default() };
         builder.upstreams(config);
-        let global_filters = builder.filters("global_filters", &config.global_filters);
-        let routes: Vec<Route> =
-            (0..config.routes.len()).filter_map(|at| builder.route(config, at)).collect();
         let matching: Vec<_> = config.routes.iter().map(|r| &r.matching).collect();
         let table = Table::build(matching, &config.server.path);
+        let global_filters = builder.filters(None, "global_filters", &config.global_filters);
         builder.check_filters("global_filters", &global_filters, false);
         builder.check_variables("global_filters", &global_filters, None);
         let identified = global_filters.iter().any(|filter| filter.identifies());
-        for (at, route) in config.routes.iter().enumerate() {
-            if let Some(built) = routes.iter().find(|built| built.name == route.name) {
+        let mut routes = Vec::with_capacity(config.routes.len());
+        for at in 0..config.routes.len() {
+            if let Some(route) = builder.route(config, at) {
                 let place = format!("routes[{at}].filters");
-                builder.check_filters(&place, &built.filters, identified);
+                builder.check_filters(&place, &route.filters, identified);
                 if let Ok(table) = &table {
                     let here: Vec<_> = table.parameters(at).map(str::to_owned).collect();
-                    builder.check_variables(&place, &built.filters, Some(&here));
+                    builder.check_variables(&place, &route.filters, Some(&here));
                 }
+                routes.push(route);
             }
         }
         let table = table.map_err(|errors| {
@@ -150,20 +176,34 @@ impl Snapshot {
                 help: e.help,
             })
         });
+        let Builder { errors, upstreams, by_name, .. } = builder;
         match table {
-            Ok(table) if builder.errors.is_empty() => Ok(Snapshot {
-                table,
-                routes,
-                global_filters,
-                upstreams: builder.upstreams.into_iter().map(Shared::new).collect(),
-                by_name: builder.by_name,
-                rules: Rules::new(&config.server),
-                server: config.server.clone(),
-                workers: config.workers.clone(),
-            }),
-            Ok(_) => Err(builder.errors),
-            Err(errors) => Err(builder.errors.into_iter().chain(errors).collect()),
+            Ok(table) if errors.is_empty() => {
+                let own = routes.iter().flat_map(|route: &Route| &route.filters);
+                let blueprints = global_filters.iter().chain(own).map(Shared::address).collect();
+                Ok(Snapshot {
+                    table,
+                    routes,
+                    global_filters,
+                    names: upstreams.iter().map(|plan| plan.name.clone()).collect(),
+                    blueprints,
+                    upstreams,
+                    by_name,
+                    rules: Rules::new(&config.server),
+                    server: config.server.clone(),
+                    workers: config.workers.clone(),
+                    admin: config.admin.clone(),
+                    written: config::Written::default(),
+                })
+            }
+            Ok(_) => Err(errors),
+            Err(wrong) => Err(errors.into_iter().chain(wrong).collect()),
         }
+    }
+
+    /// The same snapshot, knowing the file that it was built of.
+    pub fn with_written(self, written: config::Written) -> Snapshot {
+        Snapshot { written, ..self }
     }
 
     /// What can be served but is surely not meant: routes that no request can reach.
@@ -192,11 +232,6 @@ impl Snapshot {
         }))
     }
 
-    /// What filters have done now and then.
-    pub(crate) fn errands(&self) -> Vec<Errand> {
-        self.filters().filter_map(|(_, filter)| filter.errand()).collect()
-    }
-
     /// Every target of every upstream, for the resolver.
     pub(crate) fn targets(&self) -> impl Iterator<Item = (&config::Address, Duration)> {
         self.upstreams.iter().flat_map(|plan| {
@@ -206,29 +241,57 @@ impl Snapshot {
     }
 }
 
-#[derive(Default)]
-struct Builder {
+struct Builder<'a, F> {
+    before: Option<Before<'a, F>>,
     errors: Vec<BuildError>,
-    upstreams: Vec<Plan>,
+    upstreams: Vec<Shared<Plan>>,
     by_name: HashMap<String, usize>,
 }
 
-impl Builder {
+impl<F> Default for Builder<'_, F> {
+    fn default() -> Self {
+        Builder { before: None, errors: Vec::new(), upstreams: Vec::new(), by_name: HashMap::new() }
+    }
+}
+
+impl<F: Settings + PartialEq> Builder<'_, F> {
     fn error(&mut self, path: String, message: impl Into<String>, help: Option<&str>) {
         let help = help.map(str::to_owned);
         self.errors.push(BuildError { path, message: message.into(), help });
     }
 
-    fn upstreams<F>(&mut self, config: &Config<F>) {
+    fn upstreams(&mut self, config: &Config<F>) {
         for (name, settings) in &config.upstreams {
-            self.by_name.insert(name.clone(), self.upstreams.len());
-            self.upstreams.push(Plan { name: name.clone(), settings: settings.clone() });
+            let at = self.upstream(name, settings);
+            self.by_name.insert(name.clone(), at);
         }
     }
 
-    fn filters<F: Settings>(&mut self, path: &str, all: &[F]) -> Vec<Shared<dyn Blueprint>> {
+    /// The upstream as it was before, or a new one; its place.
+    fn upstream(&mut self, name: &str, settings: &config::Upstream) -> usize {
+        let kept = self.before.as_ref().and_then(|before| before.plan(name, settings));
+        self.upstreams.push(kept.unwrap_or_else(|| {
+            Shared::new(Plan { name: name.to_owned(), settings: settings.clone() })
+        }));
+        self.upstreams.len() - 1
+    }
+
+    /// The filters of a route, or the global ones, each as it was before or a new one.
+    fn filters(
+        &mut self,
+        route: Option<&str>,
+        path: &str,
+        all: &[F],
+    ) -> Vec<Shared<dyn Blueprint>> {
+        let mut kept = self.before.as_ref().map(|before| before.filters(route));
         let mut built = Vec::new();
         for (at, settings) in all.iter().enumerate() {
+            if let Some(blueprint) =
+                kept.as_mut().and_then(|kept: &mut Kept<F>| kept.take(at, settings))
+            {
+                built.push(blueprint);
+                continue;
+            }
             match settings.build() {
                 Ok(blueprint) => built.push(blueprint),
                 Err(e) => {
@@ -282,10 +345,10 @@ impl Builder {
         }
     }
 
-    fn route<F: Settings>(&mut self, config: &Config<F>, at: usize) -> Option<Route> {
+    fn route(&mut self, config: &Config<F>, at: usize) -> Option<Route> {
         let route = &config.routes[at];
         let place = format!("routes[{at}]");
-        let filters = self.filters(&format!("{place}.filters"), &route.filters);
+        let filters = self.filters(Some(&route.name), &format!("{place}.filters"), &route.filters);
         let path = match &route.rewrite.path {
             Some(text) => Some(self.template(format!("{place}.rewrite.path"), text)?),
             None => None,
@@ -295,6 +358,7 @@ impl Builder {
         let or = |own: Option<config::Period>, server: config::Period| own.unwrap_or(server).0;
         Some(Route {
             name: route.name.clone(),
+            matching: route.matching.clone(),
             action,
             filters,
             strip: route.strip_prefix,
@@ -317,7 +381,7 @@ impl Builder {
         })
     }
 
-    fn action<F>(&mut self, route: &config::Route<F>, place: &str) -> Option<Action> {
+    fn action(&mut self, route: &config::Route<F>, place: &str) -> Option<Action> {
         Some(match &route.action {
             config::Action::Forward(forward) => {
                 Action::Forward(self.destination(route, forward, place)?)
@@ -334,7 +398,7 @@ impl Builder {
         })
     }
 
-    fn destination<F>(
+    fn destination(
         &mut self,
         route: &config::Route<F>,
         forward: &config::Forward,
@@ -348,9 +412,7 @@ impl Builder {
                 Destination::Upstream(self.named(name, || format!("{place}.upstream"))?)
             }
             config::Forward::Targets(settings) => {
-                let name = route.name.clone();
-                self.upstreams.push(Plan { name, settings: settings.clone() });
-                Destination::Upstream(self.upstreams.len() - 1)
+                Destination::Upstream(self.upstream(&route.name, settings))
             }
             config::Forward::Split(arms) => {
                 let mut split = Vec::new();

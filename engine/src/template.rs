@@ -36,6 +36,16 @@ pub enum TemplateError {
     BadValue(String),
 }
 
+/// As the file could have it.
+impl std::fmt::Display for Template {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.parts.iter().try_for_each(|part| match part {
+            Part::Text(text) => out.write_str(&text.replace("${", "$${")),
+            Part::Name(name) => write!(out, "${{{name}}}"),
+        })
+    }
+}
+
 impl Template {
     /// Reads a template. A `$` that no `{` follows stands for itself, and `$${` for `${`.
     ///

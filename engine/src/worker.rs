@@ -1,4 +1,4 @@
-//! One core and all that is its own: runtime, buffers, deadlines, filter instances, upstreams.
+//! One core and all that is its own: runtime, buffers, deadlines, the snapshot it serves by.
 //!
 //! Nothing here is `Send`. What comes from other threads comes as a [`Message`] through the
 //! worker's mailbox.
@@ -10,24 +10,29 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use ringway_config::Accept;
+use crossbeam_channel::Sender;
 
 use crate::admission::{Admission, Places};
+use crate::adopted::{Adopted, Stock};
 use crate::balance::Rng;
 use crate::buffer::Buffers;
 use crate::clock::{self, Deadlines};
 use crate::compute::{Done, Pool};
 use crate::core::{Jobs, LiveCore};
-use crate::filter::{Chain, Core};
+use crate::filter::Core;
 use crate::limits::{MAILBOX_PATIENCE, POOLED_ROOMS};
+use crate::listen::Bound;
+use crate::live::Live;
 use crate::metrics::Shard;
 use crate::room::Room;
-use crate::shared::{Mailbox, Shared, SharedBudget};
-use crate::snapshot::{Route, Snapshot};
-use crate::upstream::{Addresses, Plan, Upstream};
+use crate::shared::{Mailbox, Shared, SharedBudget, SharedFlag, SharedLatest};
+use crate::snapshot::Snapshot;
+use crate::upstream::Addresses;
 
 /// What other threads tell a worker.
 pub(crate) enum Message {
+    /// Serve by another snapshot from the next request on.
+    Adopt(Box<Adoption>),
     /// Names stand for these addresses now.
     Addresses(Shared<Addresses>),
     /// Take this connection over from a worker that has more than enough.
@@ -38,14 +43,31 @@ pub(crate) enum Message {
     Drain(Duration),
 }
 
+/// A snapshot to adopt, with all that belongs to it.
+pub(crate) struct Adoption {
+    pub(crate) snapshot: Shared<Snapshot>,
+    pub(crate) addresses: Shared<Addresses>,
+    /// Listen on these too.
+    pub(crate) open: Vec<Bound>,
+    /// Listen on these no more.
+    pub(crate) close: Vec<SocketAddr>,
+    /// Told when it is done; has room for every worker.
+    pub(crate) adopted: Sender<usize>,
+}
+
 /// What all workers share.
 pub(crate) struct Common {
+    /// What is running now.
+    pub(crate) live: Shared<Live>,
+    /// The addresses of all targets now. Only the control thread replaces them.
+    pub(crate) addresses: SharedLatest<Addresses>,
     pub(crate) places: Shared<Places>,
-    pub(crate) accept: Accept,
     /// Every worker, by its number.
     pub(crate) colleagues: Vec<Colleague>,
     /// Who does what would block.
     pub(crate) pool: Pool,
+    /// Up from the moment that a stop has been asked for.
+    pub(crate) draining: SharedFlag,
 }
 
 /// A worker as the others see it.
@@ -54,17 +76,6 @@ pub(crate) struct Colleague {
     pub(crate) shard: Shared<Shard>,
     /// Connections on their way to it.
     pub(crate) promised: SharedBudget,
-}
-
-/// A snapshot as one core serves by it.
-pub(crate) struct Adopted {
-    pub(crate) snapshot: Shared<Snapshot>,
-    /// The filters of each route, global ones first.
-    pub(crate) chains: Vec<Chain>,
-    /// The global filters alone, for requests that no route takes.
-    pub(crate) global: Chain,
-    /// In the order of the snapshot's plans.
-    pub(crate) upstreams: Vec<Rc<Upstream>>,
 }
 
 /// One core.
@@ -80,7 +91,9 @@ pub(crate) struct Worker {
     pub(crate) drained_at: Cell<Option<Instant>>,
     /// What filters have given away to be done off this core.
     pub(crate) jobs: Rc<Jobs>,
-    adopted: Rc<Adopted>,
+    /// What outlives a snapshot.
+    pub(crate) stock: Rc<Stock>,
+    adopted: RefCell<Rc<Adopted>>,
     rooms: RefCell<Vec<Room>>,
     random: RefCell<Rng>,
     date: RefCell<(u64, String)>,
@@ -88,16 +101,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// A worker that has nothing to do yet.
-    pub(crate) fn new(
-        id: usize,
-        io_uring: bool,
-        common: Shared<Common>,
-        snapshot: &Shared<Snapshot>,
-        addresses: &Addresses,
-    ) -> Self {
-        let mut random = Rng::new(clock::seed());
+    pub(crate) fn new(id: usize, io_uring: bool, common: Shared<Common>) -> Self {
         let jobs = Rc::<Jobs>::default();
         let core: Rc<dyn Core> = Rc::new(live_core(id, &common, jobs.clone()));
+        let (snapshot, addresses) = (common.live.snapshot(), common.addresses.get());
+        let stock = Stock::new(core, snapshot, addresses, clock::seed());
         Worker {
             id,
             io_uring,
@@ -107,16 +115,26 @@ impl Worker {
             common,
             drained_at: Cell::new(None),
             jobs,
-            adopted: Rc::new(Adopted::new(snapshot, &core, addresses, &mut random)),
+            adopted: RefCell::new(Adopted::new(&stock)),
+            stock,
             rooms: RefCell::default(),
-            random: RefCell::new(random),
+            random: RefCell::new(Rng::new(clock::seed())),
             date: RefCell::default(),
         }
     }
 
     /// The snapshot to serve an exchange by, from its first byte to its record.
     pub(crate) fn adopted(&self) -> Rc<Adopted> {
-        self.adopted.clone()
+        self.adopted.borrow().clone()
+    }
+
+    /// Serves by this snapshot from the next request on. Exchanges under way end with the one
+    /// they began with.
+    pub(crate) fn adopt(&self, snapshot: Shared<Snapshot>, addresses: Shared<Addresses>) {
+        self.stock.renew(snapshot, addresses);
+        let adopted = Adopted::new(&self.stock);
+        let before = self.adopted.replace(adopted);
+        drop(before);
     }
 
     /// True when no further request is wanted of a connection.
@@ -179,27 +197,5 @@ fn live_core(id: usize, common: &Common, jobs: Rc<Jobs>) -> LiveCore {
         pool: common.pool.clone(),
         post: post.into(),
         jobs,
-    }
-}
-
-impl Adopted {
-    /// Makes this core's instances of what the snapshot describes. Cannot fail.
-    fn new(
-        snapshot: &Shared<Snapshot>,
-        core: &Rc<dyn Core>,
-        addresses: &Addresses,
-        random: &mut Rng,
-    ) -> Self {
-        let global = Chain(snapshot.global_filters.iter().map(|f| f.instance(core)).collect());
-        let chain = |route: &Route| {
-            let own = route.filters.iter().map(|f| f.instance(core));
-            Chain(global.0.iter().cloned().chain(own).collect())
-        };
-        let chains = snapshot.routes.iter().map(chain).collect();
-        let upstream = |plan: &Shared<Plan>| {
-            Rc::new(Upstream::new(plan.clone(), addresses, random.next_u64()))
-        };
-        let upstreams = snapshot.upstreams.iter().map(upstream).collect();
-        Adopted { snapshot: snapshot.clone(), chains, global, upstreams }
     }
 }

@@ -56,14 +56,18 @@ macro_rules! registry {
 }
 
 registry! {
+    circuit_breaker CircuitBreaker,
     cors Cors,
     fault Fault,
     headers Headers,
     redirect Redirect,
     request_id RequestId,
+    retry Retry,
     rewrite Rewrite,
     security_headers SecurityHeaders,
 }
+
+mod cause;
 
 /// Names the filter in front of the field that is wrong: its settings stand below its name.
 fn below(name: &str, error: SettingsError) -> SettingsError {

@@ -17,6 +17,8 @@ mod route;
 
 mod filters;
 
+mod resilience;
+
 mod paths;
 
 mod balance;
@@ -43,7 +45,11 @@ mod noise;
 
 mod memory;
 
+mod reload;
+
 mod shutdown;
+
+mod admin;
 
 mod curl;
 

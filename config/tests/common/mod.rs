@@ -72,6 +72,7 @@ pub(crate) fn env(name: &str) -> Option<String> {
     match name {
         "PORT" => Some("9090".to_owned()),
         "JWT_SECRET" => Some("correct-horse-battery-staple".to_owned()),
+        "ADMIN_TOKEN" => Some("correct-horse-battery-staple".to_owned()),
         "WORD" => Some("swordfish".to_owned()),
         "EMPTY" => Some(String::new()),
         "LINES" => Some("a\nb".to_owned()),

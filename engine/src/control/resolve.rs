@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use ringway_config::Address;
 
 use super::Event;
@@ -13,13 +13,14 @@ use crate::clock;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::upstream::Addresses;
+use crate::worker::Common;
 
-/// Resolves every target of the snapshot. What cannot be resolved has no address for now and is
-/// tried again later.
-pub(crate) fn all(snapshot: &Snapshot) -> Addresses {
+/// Resolves every target of the snapshot that is not `known`. What cannot be resolved has no
+/// address for now and is tried again later.
+pub(crate) fn all(snapshot: &Snapshot, known: &Addresses) -> Addresses {
     let mut addresses = HashMap::new();
     for (address, _) in snapshot.targets() {
-        if !addresses.contains_key(address) {
+        if !known.contains_key(address) && !addresses.contains_key(address) {
             let found = look_up(address).unwrap_or_else(|error| {
                 tracing::warn!(target = %address, %error, "cannot resolve a target for now");
                 Vec::new()
@@ -45,47 +46,64 @@ fn literal(address: &Address) -> Option<IpAddr> {
     address.host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
+/// Names by when each is to be looked up again, and how long to wait after that.
+type Names = HashMap<Address, (Duration, Instant)>;
+
+/// How long the thread sleeps when there is no name to look up.
+const LONG: Duration = Duration::from_secs(3600);
+
 /// Looks every name up again when its time has come, for as long as somebody listens. A name
 /// that cannot be resolved any more keeps its last addresses: a broken resolver must not take
-/// working endpoints away.
+/// working endpoints away. `renewed` is told when there is another snapshot.
 pub(crate) fn start(
-    snapshot: &Snapshot,
-    known: Shared<Addresses>,
+    common: Shared<Common>,
+    renewed: Receiver<()>,
     events: Sender<Event>,
 ) -> io::Result<()> {
-    let mut names: HashMap<Address, (Duration, Instant)> = HashMap::new();
-    for (address, every) in snapshot.targets().filter(|(address, _)| literal(address).is_none()) {
-        let entry = names.entry(address.clone()).or_insert((every, clock::now() + every));
-        if every < entry.0 {
-            *entry = (every, clock::now() + every);
-        }
-    }
-    if names.is_empty() {
-        return Ok(());
-    }
-    let mut known: Addresses = (*known).clone();
     std::thread::Builder::new().name("ringway-resolve".to_owned()).spawn(move || {
-        while let Some(next) = names.values().map(|(_, at)| *at).min() {
-            std::thread::sleep(next.saturating_duration_since(clock::now()));
-            if refresh(&mut names, &mut known)
-                && events.send(Event::Resolved(known.clone())).is_err()
-            {
-                return;
+        let mut names = names_of(&common.live.snapshot(), &Names::new());
+        loop {
+            let now = clock::now();
+            let next = names.values().map(|(_, at)| *at).min().unwrap_or(now + LONG);
+            match renewed.recv_timeout(next.saturating_duration_since(now)) {
+                Ok(()) => names = names_of(&common.live.snapshot(), &names),
+                Err(RecvTimeoutError::Timeout) => {
+                    let found = refresh(&mut names, &common.addresses.get());
+                    if !found.is_empty() && events.send(Event::Resolved(found)).is_err() {
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     })?;
     Ok(())
 }
 
-/// Looks up what is due; true when an address changed.
-fn refresh(names: &mut HashMap<Address, (Duration, Instant)>, known: &mut Addresses) -> bool {
-    let mut changed = false;
+/// The names of the snapshot's targets; those that it shares with the snapshot before are looked up
+/// when they would have been.
+fn names_of(snapshot: &Snapshot, before: &Names) -> Names {
+    let mut names = Names::new();
+    for (address, every) in snapshot.targets().filter(|(address, _)| literal(address).is_none()) {
+        let entry = names.entry(address.clone()).or_insert((every, clock::now() + every));
+        if every < entry.0 {
+            *entry = (every, clock::now() + every);
+        }
+    }
+    for (name, (_, at)) in &mut names {
+        *at = before.get(name).map_or(*at, |(_, before)| (*at).min(*before));
+    }
+    names
+}
+
+/// Looks up what is due; the names whose addresses changed.
+fn refresh(names: &mut Names, known: &Addresses) -> Addresses {
+    let mut changed = Addresses::new();
     for (address, (every, at)) in names.iter_mut().filter(|(_, (_, at))| *at <= clock::now()) {
         match look_up(address) {
             Ok(found) if known.get(address) != Some(&found) => {
                 tracing::info!(target = %address, addresses = ?found, "a target has moved");
-                known.insert(address.clone(), found);
-                changed = true;
+                changed.insert(address.clone(), found);
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(target = %address, %error, "cannot resolve a target"),
@@ -107,14 +125,13 @@ mod tests {
     fn a_name_that_moved_is_noticed_and_one_that_is_gone_keeps_its_addresses() {
         let gone = Address { host: "no-such-name.invalid".to_owned(), port: 80 };
         let stale = vec![SocketAddr::from(([192, 0, 2, 1], 80))];
-        let mut known =
-            Addresses::from([(localhost(), stale.clone()), (gone.clone(), stale.clone())]);
+        let known = Addresses::from([(localhost(), stale.clone()), (gone.clone(), stale)]);
         let due = (Duration::from_secs(30), clock::now());
         let mut names = HashMap::from([(localhost(), due), (gone.clone(), due)]);
-        assert!(refresh(&mut names, &mut known));
-        assert!(known[&localhost()].iter().all(|address| address.ip().is_loopback()));
-        assert_eq!(known[&gone], stale);
-        assert!(!refresh(&mut names, &mut known), "nothing is due for another 30 s");
+        let changed = refresh(&mut names, &known);
+        assert!(changed[&localhost()].iter().all(|address| address.ip().is_loopback()));
+        assert_eq!(changed.len(), 1, "{changed:?}");
+        assert!(refresh(&mut names, &known).is_empty(), "nothing is due for another 30 s");
         assert!(names.values().all(|(_, at)| *at > clock::now()));
     }
 

@@ -3,21 +3,27 @@
 use std::io;
 
 use crossbeam_channel::Sender;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Event;
 
-/// Catches SIGTERM and SIGINT from now on; they are kept until somebody listens.
+/// Catches SIGTERM and SIGINT from now on, and SIGHUP where there is a file to read again; they are
+/// kept until somebody listens.
 ///
 /// # Errors
 /// When the handler cannot be installed.
-pub(crate) fn catch() -> io::Result<Signals> {
-    Signals::new([SIGTERM, SIGINT])
+pub(crate) fn catch(reloads: bool) -> io::Result<Signals> {
+    let signals = Signals::new([SIGTERM, SIGINT])?;
+    if reloads {
+        signals.add_signal(SIGHUP)?;
+    }
+    Ok(signals)
 }
 
-/// Turns what is caught into [`Event::Stop`]. The second signal ends the process at once, as
-/// someone who presses Ctrl-C twice means it.
+/// Turns what is caught into events: SIGHUP into [`Event::Reload`], the others into
+/// [`Event::Stop`]. The second of those ends the process at once, as someone who presses Ctrl-C
+/// twice means it.
 ///
 /// # Errors
 /// When the thread cannot be started.
@@ -25,6 +31,10 @@ pub(crate) fn listen(mut signals: Signals, events: Sender<Event>) -> io::Result<
     std::thread::Builder::new().name("ringway-signals".to_owned()).spawn(move || {
         let mut asked = false;
         for signal in &mut signals {
+            if signal == SIGHUP {
+                let _ = events.send(Event::Reload { why: "SIGHUP", reply: None });
+                continue;
+            }
             if asked {
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }

@@ -42,12 +42,18 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// An upstream at the addresses known now.
-    pub(crate) fn new(plan: Shared<Plan>, addresses: &Addresses, seed: u64) -> Self {
+    /// An upstream at the addresses known now. Endpoints that `before` has too are taken over with
+    /// their connections and their state.
+    pub(crate) fn new(
+        plan: Shared<Plan>,
+        addresses: &Addresses,
+        seed: u64,
+        before: Option<&Upstream>,
+    ) -> Self {
         let balancer = Balancer::new(&plan.settings.balance, seed);
         let upstream = Upstream {
             plan,
-            endpoints: RefCell::default(),
+            endpoints: before.map(|before| before.endpoints.clone()).unwrap_or_default(),
             balancer: RefCell::new(balancer),
             loads: RefCell::default(),
         };

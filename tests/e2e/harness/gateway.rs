@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -44,7 +45,8 @@ pub(crate) struct Gateway {
     pub(crate) addresses: Vec<SocketAddr>,
     child: Child,
     log: Arc<Log>,
-    _file: NamedTempFile,
+    driver: Driver,
+    file: NamedTempFile,
 }
 
 /// Every line the gateway wrote to stderr so far.
@@ -107,7 +109,7 @@ impl Gateway {
             .spawn()
             .unwrap_or_else(|fault| panic!("cannot start {RINGWAY}: {fault}"));
         let log = Log::follow(child.stderr.take().unwrap());
-        let mut gateway = Gateway { addresses: Vec::new(), child, log, _file: file };
+        let mut gateway = Gateway { addresses: Vec::new(), child, log, driver, file };
         gateway.addresses = gateway.await_listening(listeners);
         gateway
     }
@@ -121,6 +123,38 @@ impl Gateway {
         });
         assert!(addresses.len() >= listeners, "it does not listen:\n{}", self.log());
         addresses
+    }
+
+    /// Its file.
+    pub(crate) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Writes another file in its place; nobody is told.
+    pub(crate) fn rewrite(&self, yaml: &str) {
+        fs::write(self.path(), fill(self.driver, yaml)).unwrap();
+    }
+
+    /// Writes another file in its place and has it read by SIGHUP; returns the line that tells what
+    /// came of it.
+    #[track_caller]
+    pub(crate) fn reload(&self, yaml: &str) -> String {
+        self.rewrite(yaml);
+        self.reload_again()
+    }
+
+    /// Has the file read again by SIGHUP; returns the line that tells what came of it.
+    #[track_caller]
+    pub(crate) fn reload_again(&self) -> String {
+        let before = self.reloads().len();
+        self.signal(Signal::HUP);
+        self.log.wait(|state| state.ended || reloads(state).len() > before);
+        self.reloads().pop().unwrap_or_else(|| panic!("no reload:\n{}", self.log()))
+    }
+
+    /// The lines that tell what came of each reload so far.
+    pub(crate) fn reloads(&self) -> Vec<String> {
+        reloads(&self.log.state.lock().unwrap())
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -282,7 +316,22 @@ pub(crate) fn eventually(what: &str, mut reached: impl FnMut() -> bool) {
     }
 }
 
+fn reloads(state: &LogState) -> Vec<String> {
+    let told = |line: &&String| line.contains(" reloaded why=") || line.contains("not reloaded");
+    state.lines.iter().filter(told).cloned().collect()
+}
+
 fn write_file(driver: Driver, yaml: &str) -> (NamedTempFile, usize) {
+    let text = fill(driver, yaml);
+    let listen = text.lines().find(|line| line.contains("listen:")).unwrap_or_default();
+    let listeners = listen.matches('"').count() / 2;
+    let mut file = NamedTempFile::with_suffix(".yaml").unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    (file, listeners)
+}
+
+/// Fills in what the file leaves out and every scene needs.
+fn fill(driver: Driver, yaml: &str) -> String {
     let mut text = dedent(yaml);
     if !text.contains("listen:") {
         text = insert(&text, "server", "listen: [\"127.0.0.1:0\"]");
@@ -290,12 +339,7 @@ fn write_file(driver: Driver, yaml: &str) -> (NamedTempFile, usize) {
     if !text.contains("count:") {
         text = insert(&text, "workers", "count: 1");
     }
-    text = insert(&text, "workers", &format!("driver: {}", driver.name()));
-    let listen = text.lines().find(|line| line.contains("listen:")).unwrap_or_default();
-    let listeners = listen.matches('"').count() / 2;
-    let mut file = NamedTempFile::with_suffix(".yaml").unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-    (file, listeners)
+    insert(&text, "workers", &format!("driver: {}", driver.name()))
 }
 
 /// Puts a setting at the top of a section, which is made when it is not there.

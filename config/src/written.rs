@@ -1,0 +1,153 @@
+//! A file as it is shown to whoever asks what is configured: its values as they are written, its
+//! secrets masked.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json};
+
+use crate::document::{self, Node, Scalar, Value};
+use crate::secret::{MASK, holds_password, looks_secret};
+
+/// The text of a file that has been loaded. It keeps the text only and takes it apart again when
+/// somebody asks, which is seldom, so that a file costs no more memory than its bytes.
+#[derive(Clone, Default)]
+pub struct Written {
+    text: Arc<str>,
+}
+
+impl Written {
+    pub(crate) fn new(text: Arc<str>) -> Written {
+        Written { text }
+    }
+
+    /// The file as JSON, in the order in which it is written and without its comments, which may
+    /// hold anything. A value from the environment stands there as `${NAME}`. Everything below a
+    /// field that looks secret is `***`, and so is a text that looks like a password's hash, a
+    /// private key or a URL with a password in it.
+    pub fn masked(&self) -> Json {
+        let document = document::parse_as_written(&self.text);
+        match document.root.as_deref() {
+            Some(root) => {
+                let mut secrets = HashSet::new();
+                find_secrets(root, false, &mut secrets);
+                json(root, &secrets)
+            }
+            None => Json::Object(Map::new()),
+        }
+    }
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Written").field("bytes", &self.text.len()).finish_non_exhaustive()
+    }
+}
+
+/// Collects where the values below secret fields are written. What an alias repeats is written in
+/// one place, so it is a secret wherever it stands.
+fn find_secrets(node: &Node, secret: bool, secrets: &mut HashSet<usize>) {
+    match &node.value {
+        Value::Map(entries) => entries.iter().for_each(|entry| {
+            find_secrets(&entry.value, secret || looks_secret(&entry.key), secrets);
+        }),
+        Value::List(items) => items.iter().for_each(|item| find_secrets(item, secret, secrets)),
+        Value::Scalar(_) if secret => {
+            secrets.insert(node.place.start);
+        }
+        Value::Scalar(_) => {}
+    }
+}
+
+/// A node as JSON. The document has bounded depth and size, its aliases written out.
+fn json(node: &Node, secrets: &HashSet<usize>) -> Json {
+    match &node.value {
+        Value::Map(entries) => {
+            let fields = entries.iter();
+            let fields = fields.map(|entry| (entry.key.to_string(), json(&entry.value, secrets)));
+            Json::Object(fields.collect())
+        }
+        Value::List(items) => Json::Array(items.iter().map(|item| json(item, secrets)).collect()),
+        Value::Scalar(_) if node.is_null() => Json::Null,
+        Value::Scalar(scalar)
+            if secrets.contains(&node.place.start) || looks_secret_by_itself(&scalar.text) =>
+        {
+            Json::String(MASK.to_owned())
+        }
+        Value::Scalar(scalar) => plain(scalar),
+    }
+}
+
+/// A number or a truth value where one is written without quotes, else text.
+fn plain(scalar: &Scalar) -> Json {
+    let text = &*scalar.text;
+    let other = || Json::String(text.to_owned());
+    match text {
+        _ if !scalar.plain => other(),
+        "true" => Json::Bool(true),
+        "false" => Json::Bool(false),
+        // What serde_json reads as a number is one in YAML 1.2's core schema too.
+        _ => text.parse().map_or_else(|_| other(), Json::Number),
+    }
+}
+
+/// Whether a text is secret whatever its field is called.
+fn looks_secret_by_itself(text: &str) -> bool {
+    const HASHES: [&str; 4] = ["$2", "$argon2", "$pbkdf2", "$scrypt"];
+    holds_password(text)
+        || text.contains("PRIVATE KEY-----")
+        || HASHES.iter().any(|start| text.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masked(text: &str) -> String {
+        Written::new(text.into()).masked().to_string()
+    }
+
+    #[test]
+    fn a_file_is_shown_as_it_is_written_and_in_its_order() {
+        let text = "
+routes: # the comment hunter2 is not shown
+  - name: \"8080\"
+    prefix: ${PREFIX:-/api}
+    priority: -3
+    strip_prefix: true
+    targets: &t [{addr: http://127.0.0.1:80, weight: 2}]
+  - {name: b, targets: *t, timeouts: }
+";
+        let targets = r#""targets":[{"addr":"http://127.0.0.1:80","weight":2}]"#;
+        let first =
+            r#"{"name":"8080","prefix":"${PREFIX:-/api}","priority":-3,"strip_prefix":true"#;
+        assert_eq!(
+            masked(text),
+            format!(
+                r#"{{"routes":[{first},{targets}}},{{"name":"b",{targets},"timeouts":null}}]}}"#
+            )
+        );
+        assert_eq!(masked(""), "{}");
+    }
+
+    #[test]
+    fn secrets_are_masked_wherever_they_are() {
+        for text in [
+            "admin: {token: hunter2}",
+            "admin: {token: \"${T:-hunter2}\"}",
+            "auth: {api_keys: [hunter2, {a: hunter2}]}",
+            "auth: {tokens: {alice: {bob: hunter2}}}",
+            "auth:\n  secret: |\n    hunter2\n",
+            "headers: {set: {Authorization: Bearer hunter2}}",
+            "url: http://me:hunter2@example.com/",
+            "users: {alice: $2b$12$hunter2}",
+            "users: {alice: $argon2id$v=19$hunter2}",
+            "pem: \"-----BEGIN PRIVATE KEY-----hunter2\"",
+            "a: &a hunter2\nsecret: *a",
+        ] {
+            let shown = masked(text);
+            assert!(shown.contains("***") && !shown.contains("hunter2"), "{text}: {shown}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A snapshot as one core serves by it, and what a core keeps from one snapshot to the next.
+//!
+//! A worker that adopts a snapshot goes on at once: what belongs to a route is made when its first
+//! request comes, and what belonged to the snapshot before is freed in slices, so that ten
+//! thousand routes are no pause for anybody. Filter instances and upstreams are kept as long as
+//! their blueprints and plans are.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use crate::balance::Rng;
+use crate::filter::{Blueprint, Chain, Core, Filter};
+use crate::limits::RETIRED_AT_ONCE;
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+use crate::upstream::{Addresses, Plan, Upstream};
+
+/// How often what is kept is looked at after a change: what moves into the gap of something let go
+/// may be passed over once.
+const ROUNDS: u8 = 2;
+
+/// A snapshot as one core serves by it.
+pub(crate) struct Adopted {
+    pub(crate) snapshot: Shared<Snapshot>,
+    /// The global filters alone, for requests that no route takes.
+    pub(crate) global: Chain,
+    chains: Vec<OnceCell<Chain>>,
+    upstreams: Vec<OnceCell<Rc<Upstream>>>,
+    stock: Rc<Stock>,
+}
+
+/// What a core keeps from one snapshot to the next.
+pub(crate) struct Stock {
+    core: Rc<dyn Core>,
+    /// The snapshot adopted last.
+    current: RefCell<Shared<Snapshot>>,
+    addresses: RefCell<Shared<Addresses>>,
+    random: RefCell<Rng>,
+    /// By the address of the blueprint, which the entry keeps alive.
+    instances: RefCell<IndexMap<usize, Instance>>,
+    /// The newest of each name.
+    upstreams: RefCell<IndexMap<String, Rc<Upstream>>>,
+    /// Those that only exchanges under way still use.
+    former: RefCell<Vec<Rc<Upstream>>>,
+    /// What earlier snapshots have left behind.
+    remains: RefCell<Vec<Remains>>,
+    /// Where the next look at what is kept begins.
+    at: Cell<usize>,
+    /// How often all that is kept is still to be looked at.
+    rounds: Cell<u8>,
+}
+
+struct Instance {
+    filter: Rc<dyn Filter>,
+    _blueprint: Shared<dyn Blueprint>,
+}
+
+/// What was made for a snapshot that nobody serves by any more.
+struct Remains {
+    chains: Vec<OnceCell<Chain>>,
+    upstreams: Vec<OnceCell<Rc<Upstream>>>,
+}
+
+impl Adopted {
+    /// Adopts the newest snapshot of the stock. Cannot fail.
+    pub(crate) fn new(stock: &Rc<Stock>) -> Rc<Adopted> {
+        let snapshot = stock.current.borrow().clone();
+        let global = snapshot.global_filters.iter().map(|f| stock.instance(f)).collect();
+        Rc::new(Adopted {
+            global: Chain(global),
+            chains: snapshot.routes.iter().map(|_| OnceCell::new()).collect(),
+            upstreams: snapshot.upstreams.iter().map(|_| OnceCell::new()).collect(),
+            snapshot,
+            stock: stock.clone(),
+        })
+    }
+
+    /// The filters of the route at this place, global ones first.
+    pub(crate) fn chain(&self, at: usize) -> &Chain {
+        self.chains[at].get_or_init(|| {
+            let own = self.snapshot.routes[at].filters.iter();
+            let own = own.map(|filter| self.stock.instance(filter));
+            Chain(self.global.0.iter().cloned().chain(own).collect())
+        })
+    }
+
+    /// The upstream at this place of the snapshot's plans.
+    pub(crate) fn upstream(&self, at: usize) -> &Rc<Upstream> {
+        let plan = &self.snapshot.upstreams[at];
+        self.upstreams[at].get_or_init(|| self.stock.upstream(&self.snapshot, plan))
+    }
+}
+
+impl Drop for Adopted {
+    fn drop(&mut self) {
+        let chains = std::mem::take(&mut self.chains);
+        let upstreams = std::mem::take(&mut self.upstreams);
+        self.stock.remains.borrow_mut().push(Remains { chains, upstreams });
+    }
+}
+
+impl Stock {
+    /// A stock of nothing yet, for a core that is to serve by `snapshot`.
+    pub(crate) fn new(
+        core: Rc<dyn Core>,
+        snapshot: Shared<Snapshot>,
+        addresses: Shared<Addresses>,
+        seed: u64,
+    ) -> Rc<Stock> {
+        Rc::new(Stock {
+            core,
+            current: RefCell::new(snapshot),
+            addresses: RefCell::new(addresses),
+            random: RefCell::new(Rng::new(seed)),
+            instances: RefCell::default(),
+            upstreams: RefCell::default(),
+            former: RefCell::default(),
+            remains: RefCell::default(),
+            at: Cell::default(),
+            rounds: Cell::default(),
+        })
+    }
+
+    /// Another snapshot is the newest from now on.
+    pub(crate) fn renew(&self, snapshot: Shared<Snapshot>, addresses: Shared<Addresses>) {
+        *self.current.borrow_mut() = snapshot;
+        *self.addresses.borrow_mut() = addresses;
+        self.rounds.set(ROUNDS);
+    }
+
+    /// Names stand for these addresses now.
+    pub(crate) fn resolve(&self, addresses: Shared<Addresses>) {
+        let (upstreams, former) = (self.upstreams.borrow(), self.former.borrow());
+        for upstream in upstreams.values().chain(former.iter()) {
+            upstream.resolve(&addresses);
+        }
+        *self.addresses.borrow_mut() = addresses;
+    }
+
+    /// The worker's heartbeat: closes connections that have been idle for too long, and frees a
+    /// slice of what nobody needs any more.
+    pub(crate) fn sweep(&self, now: Duration) {
+        self.clear_remains();
+        self.retire();
+        for upstream in self.upstreams.borrow().values() {
+            upstream.sweep(now);
+        }
+        self.former.borrow_mut().retain(|upstream| {
+            upstream.sweep(now);
+            Rc::strong_count(upstream) > 1
+        });
+    }
+
+    fn instance(&self, blueprint: &Shared<dyn Blueprint>) -> Rc<dyn Filter> {
+        let known = self.instances.borrow().get(&blueprint.address()).map(|i| i.filter.clone());
+        known.unwrap_or_else(|| {
+            let filter = blueprint.instance(&self.core);
+            let instance = Instance { filter: filter.clone(), _blueprint: blueprint.clone() };
+            self.instances.borrow_mut().insert(blueprint.address(), instance);
+            if !self.current.borrow().blueprints.contains(&blueprint.address()) {
+                self.rounds.set(ROUNDS);
+            }
+            filter
+        })
+    }
+
+    /// The upstream of this plan. Where its name has had another plan, endpoints that stay keep
+    /// their connections and their state.
+    fn upstream(&self, snapshot: &Shared<Snapshot>, plan: &Shared<Plan>) -> Rc<Upstream> {
+        let mut upstreams = self.upstreams.borrow_mut();
+        let before = upstreams.get(&plan.name).cloned();
+        if let Some(same) = before.as_ref().filter(|known| Shared::same(&known.plan, plan)) {
+            return same.clone();
+        }
+        let seed = self.random.borrow_mut().next_u64();
+        let addresses = self.addresses.borrow();
+        let made = Rc::new(Upstream::new(plan.clone(), &addresses, seed, before.as_deref()));
+        // An exchange that began with an earlier snapshot does not bring it back.
+        let replaced = match Shared::same(snapshot, &self.current.borrow()) {
+            true => upstreams.insert(plan.name.clone(), made.clone()),
+            false => Some(made.clone()),
+        };
+        self.former.borrow_mut().extend(replaced);
+        made
+    }
+
+    fn clear_remains(&self) {
+        let mut all = self.remains.borrow_mut();
+        if let Some(remains) = all.last_mut() {
+            let left = |len: usize| len.saturating_sub(RETIRED_AT_ONCE);
+            remains.chains.truncate(left(remains.chains.len()));
+            remains.upstreams.truncate(left(remains.upstreams.len()));
+            if remains.chains.is_empty() && remains.upstreams.is_empty() {
+                all.pop();
+            }
+        }
+    }
+
+    /// Looks at a slice of what is kept, and lets go of what the newest snapshot does not have.
+    fn retire(&self) {
+        if self.rounds.get() == 0 {
+            return;
+        }
+        let current = self.current.borrow();
+        let mut instances = self.instances.borrow_mut();
+        let mut upstreams = self.upstreams.borrow_mut();
+        let most = instances.len().max(upstreams.len());
+        let begin = if self.at.get() < most { self.at.get() } else { 0 };
+        let end = most.min(begin + RETIRED_AT_ONCE);
+        for at in begin..end {
+            // From the end, so that what moves into a gap has been looked at.
+            let place = most - 1 - at;
+            if instances.get_index(place).is_some_and(|(at, _)| !current.blueprints.contains(at)) {
+                instances.swap_remove_index(place);
+            }
+            if upstreams.get_index(place).is_some_and(|(name, _)| !current.names.contains(name)) {
+                let gone = upstreams.swap_remove_index(place).map(|(_, upstream)| upstream);
+                self.former.borrow_mut().extend(gone);
+            }
+        }
+        self.at.set(end);
+        if end >= most {
+            self.rounds.set(self.rounds.get() - 1);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What is running now, for whoever asks from another thread.
+
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use crate::clock;
+use crate::shared::{Shared, SharedLatest};
+use crate::snapshot::Snapshot;
+
+/// What is running now.
+pub struct Live {
+    snapshot: SharedLatest<Snapshot>,
+    reloads: SharedLatest<Reloads>,
+    listening: SharedLatest<Vec<SocketAddr>>,
+    /// When the process began to serve.
+    pub started: SystemTime,
+}
+
+/// What became of the reloads so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reloads {
+    /// Those that were adopted.
+    pub good: u64,
+    /// Those that changed nothing, because the file could not be served.
+    pub failed: u64,
+    /// When the last one was adopted.
+    pub last_good: Option<SystemTime>,
+    /// When the last one failed.
+    pub last_failed: Option<SystemTime>,
+    /// Why the last one failed, as long as none has gone well since.
+    pub failure: Option<String>,
+}
+
+impl Live {
+    /// Begins with `snapshot`, listening on these addresses.
+    pub(crate) fn new(snapshot: Shared<Snapshot>, listening: Vec<SocketAddr>) -> Live {
+        Live {
+            listening: SharedLatest::new(Shared::new(listening)),
+            snapshot: SharedLatest::new(snapshot),
+            reloads: SharedLatest::new(Shared::default()),
+            started: clock::wall(),
+        }
+    }
+
+    /// The snapshot that requests are served by from now on.
+    pub fn snapshot(&self) -> Shared<Snapshot> {
+        self.snapshot.get()
+    }
+
+    /// What became of the reloads so far.
+    pub fn reloads(&self) -> Shared<Reloads> {
+        self.reloads.get()
+    }
+
+    /// The addresses that requests come in by, ports chosen.
+    pub fn listening(&self) -> Shared<Vec<SocketAddr>> {
+        self.listening.get()
+    }
+
+    /// Requests come in by these addresses from now on. Only the thread that reloads calls this.
+    pub(crate) fn listen(&self, addresses: Vec<SocketAddr>) {
+        self.listening.set(Shared::new(addresses));
+    }
+
+    /// Another snapshot is published. Only the control thread calls this.
+    pub(crate) fn publish(&self, snapshot: Shared<Snapshot>) {
+        self.snapshot.set(snapshot);
+    }
+
+    /// Counts a reload. Only the thread that reloads calls this.
+    pub(crate) fn count(&self, failure: Option<&str>) {
+        let mut reloads = (*self.reloads.get()).clone();
+        match failure {
+            None => {
+                reloads.good += 1;
+                reloads.last_good = Some(clock::wall());
+            }
+            Some(_) => {
+                reloads.failed += 1;
+                reloads.last_failed = Some(clock::wall());
+            }
+        }
+        reloads.failure = failure.map(str::to_owned);
+        self.reloads.set(Shared::new(reloads));
+    }
+}

@@ -1,0 +1,259 @@
+//! What the gateway does when an upstream fails: it stops asking, asks another, or waits no longer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::harness::{
+    Driver, Gateway, Origin, dedent, eventually, forward_route, ok, refusing, scenes,
+};
+
+scenes![
+    five_failures_open_the_breaker_and_a_probe_closes_it,
+    workers_share_one_breaker,
+    a_share_of_failures_opens_the_breaker,
+    a_client_that_leaves_gives_its_probe_back,
+    a_retry_goes_to_another_endpoint,
+    an_error_status_is_retried_over_the_same_connections,
+    retries_stop_at_their_number,
+    retries_stop_at_the_budget,
+    what_may_not_be_sent_twice_is_not,
+    what_was_not_sent_may_be_sent_again,
+    a_breaker_counts_each_attempt_and_is_not_retried,
+];
+
+const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno";
+
+/// An origin that answers 200 while the switch is on and 503 while it is off.
+fn switched() -> (Origin, Arc<AtomicBool>) {
+    let on = Arc::new(AtomicBool::new(false));
+    let switch = on.clone();
+    let origin = Origin::script(move |connection| {
+        while connection.request()?.is_some() {
+            let good = switch.load(Ordering::SeqCst);
+            connection.write(if good { ok("good") } else { UNAVAILABLE.to_owned() })?;
+        }
+        Ok(())
+    });
+    (origin, on)
+}
+
+fn five_failures_open_the_breaker_and_a_probe_closes_it(driver: Driver) {
+    let (origin, on) = switched();
+    let breaker = "
+        filters:
+          - circuit_breaker: {threshold: 5, timeout: 1s}
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, breaker);
+    let mut client = gateway.client();
+    for _ in 0..5 {
+        assert_eq!(client.get("/").expect(503).text(), "no");
+    }
+    on.store(true, Ordering::SeqCst);
+    for _ in 0..10 {
+        let refused = client.get("/").expect_error(503);
+        assert_eq!(refused.field("retry-after"), Some("1"));
+    }
+    assert_eq!(origin.count(), 5, "the origin sees nothing while it is open");
+    let mut client = gateway.client();
+    eventually("the breaker closes", || client.get("/").status == 200);
+    client.get("/").expect(200);
+    // The probe fails: open again at once.
+    on.store(false, Ordering::SeqCst);
+    (0..5).for_each(|_| drop(client.get("/").expect(503)));
+    let before = origin.count();
+    eventually("the probe fails", || {
+        client.get("/").expect(503);
+        origin.count() == before + 1
+    });
+    client.get("/").expect_error(503);
+    assert_eq!(origin.count(), before + 1);
+}
+
+fn workers_share_one_breaker(driver: Driver) {
+    let (origin, on) = switched();
+    let breaker = "
+        filters:
+          - circuit_breaker: {threshold: 6, timeout: 1s}
+    ";
+    let yaml = format!("workers:\n  count: 2\n{}", forward_route(&origin, breaker));
+    let gateway = Gateway::start(driver, &yaml);
+    // With `accept: balance` clients that stay are spread over both workers.
+    let mut clients: Vec<_> = (0..8).map(|_| gateway.client()).collect();
+    for client in &mut clients[..6] {
+        assert_eq!(client.get("/").expect(503).text(), "no");
+    }
+    on.store(true, Ordering::SeqCst);
+    clients.iter_mut().for_each(|client| drop(client.get("/").expect_error(503)));
+    assert_eq!(origin.count(), 6);
+    eventually("the breaker closes", || clients[0].get("/").status == 200);
+    clients.iter_mut().for_each(|client| drop(client.get("/").expect(200)));
+}
+
+fn a_share_of_failures_opens_the_breaker(driver: Driver) {
+    let answered = AtomicUsize::new(0);
+    let origin = Origin::script(move |connection| {
+        while connection.request()?.is_some() {
+            let good = answered.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
+            connection.write(if good { ok("good") } else { UNAVAILABLE.to_owned() })?;
+        }
+        Ok(())
+    });
+    let breaker = "
+        filters:
+          - circuit_breaker: {error_ratio: 0.5, minimum_requests: 10, timeout: 1d}
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, breaker);
+    let mut client = gateway.client();
+    for turn in 0..10 {
+        client.get("/").expect(if turn % 2 == 0 { 200 } else { 503 });
+    }
+    client.get("/").expect_error(503);
+    assert_eq!(origin.count(), 10);
+}
+
+/// The only probe waits for an answer when its client leaves; another must be let through.
+fn a_client_that_leaves_gives_its_probe_back(driver: Driver) {
+    let origin = Origin::script(move |connection| {
+        while let Some(request) = connection.request()? {
+            match request.target.as_str() {
+                "/hang" => connection.await_end(),
+                "/good" => connection.write(ok("good"))?,
+                _ => connection.write(UNAVAILABLE)?,
+            }
+        }
+        Ok(())
+    });
+    let settings = "
+        timeouts: {first_byte: 1s}
+        filters:
+          - circuit_breaker: {threshold: 1, timeout: 300ms, failures: [503]}
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, settings);
+    let mut client = gateway.client();
+    assert_eq!(client.get("/bad").expect(503).text(), "no");
+    // A timeout is no failure here and no success either: the probe's place is free again.
+    eventually("a probe is let through", || client.get("/hang").status == 504);
+    assert_eq!(client.get("/good").expect(200).text(), "good");
+}
+
+/// A route to two origins, with further settings.
+fn two(first: &Origin, second: &Origin, settings: &str) -> String {
+    let route = forward_route(first, settings);
+    let target = format!("      - addr: http://{}\n", second.address);
+    route.replacen("    targets:\n", &format!("    targets:\n{target}"), 1)
+}
+
+fn a_retry_goes_to_another_endpoint(driver: Driver) {
+    let bad = Origin::answering(UNAVAILABLE);
+    let dead = Origin::script(|connection| connection.request().map(drop));
+    let good = Origin::saying("good");
+    let retry = "
+        filters:
+          - retry: {retry_on: [502, 503], max_retries: 1, budget: {percent: 100, minimum: 50}}
+    ";
+    for failing in [&bad, &dead] {
+        let gateway = Gateway::start(driver, &two(failing, &good, retry));
+        let mut client = gateway.client();
+        for _ in 0..10 {
+            assert_eq!(client.get("/").expect(200).text(), "good");
+        }
+        assert!(failing.count() >= 3, "half of the requests went there first");
+    }
+}
+
+fn an_error_status_is_retried_over_the_same_connections(driver: Driver) {
+    let bad = Origin::answering(UNAVAILABLE);
+    let retry = "
+        filters:
+          - retry: {max_retries: 3, backoff: {base: 0s}, budget: {minimum: 100}}
+    ";
+    let gateway = Gateway::forward_route(driver, &bad, retry);
+    assert_eq!(gateway.get("/").expect(503).text(), "no");
+    assert_eq!((bad.count(), bad.connections()), (4, 1));
+}
+
+fn retries_stop_at_their_number(driver: Driver) {
+    let dead = Origin::script(|connection| connection.request().map(drop));
+    let retry = "
+        filters:
+          - retry: {max_retries: 3, backoff: {base: 1ms, max: 5ms}, budget: {minimum: 100}}
+    ";
+    let gateway = Gateway::forward_route(driver, &dead, retry);
+    let mut client = gateway.client();
+    client.get("/").expect_error(502);
+    assert_eq!(dead.count(), 4);
+    client.get("/").expect_error(502);
+    assert_eq!(dead.count(), 8);
+}
+
+fn retries_stop_at_the_budget(driver: Driver) {
+    let bad = Origin::answering(UNAVAILABLE);
+    let retry = "
+        filters:
+          - retry: {max_retries: 1, backoff: {base: 0s}, budget: {percent: 20, minimum: 4}}
+    ";
+    let gateway = Gateway::forward_route(driver, &bad, retry);
+    let mut client = gateway.client();
+    (0..20).for_each(|_| drop(client.get("/").expect(503)));
+    assert_eq!(bad.count(), 24, "twenty requests and four retries");
+    (0..20).for_each(|_| drop(client.get("/").expect(503)));
+    assert_eq!(bad.count(), 48, "a fifth of forty");
+}
+
+fn what_may_not_be_sent_twice_is_not(driver: Driver) {
+    let bad = Origin::answering(UNAVAILABLE);
+    let retry = "
+        filters:
+          - retry: {backoff: {base: 0s}}
+    ";
+    let gateway = Gateway::forward_route(driver, &bad, retry);
+    gateway.client().post("/", b"hello").expect(503);
+    gateway.client().request("PATCH", "/", &[]).answer().expect(503);
+    assert_eq!(bad.count(), 2);
+    gateway.client().request("PUT", "/", &["Content-Length: 2"]).send("hi").answer().expect(503);
+    assert_eq!(bad.count(), 5);
+    assert!(bad.requests()[2..].iter().all(|request| request.body == b"hi"));
+}
+
+fn what_was_not_sent_may_be_sent_again(driver: Driver) {
+    let address = refusing();
+    let retry = format!(
+        "
+        routes:
+          - name: all
+            prefix: /
+            targets:
+              - addr: http://{address}
+            filters:
+              - retry:
+                  retry_on: [connect_failure]
+                  max_retries: 10
+                  backoff: {{base: 1s, max: 10s}}
+        "
+    );
+    let gateway = Gateway::start(driver, &retry);
+    let mut client = gateway.client();
+    client.post_begun("/", b"hello");
+    assert!(!client.dawdle(Duration::from_millis(100)), "the gateway tries again");
+    let late = Origin::script_at(address, |connection| {
+        connection.request()?;
+        connection.write(ok("late"))
+    });
+    assert_eq!(client.answer().expect(200).text(), "late");
+    assert_eq!(late.request().body, b"hello");
+}
+
+fn a_breaker_counts_each_attempt_and_is_not_retried(driver: Driver) {
+    let bad = Origin::answering(UNAVAILABLE);
+    let filters = "
+        filters:
+          - retry: {max_retries: 10, backoff: {base: 0s}, budget: {minimum: 100}}
+          - circuit_breaker: {threshold: 4, timeout: 1d}
+    ";
+    let yaml = dedent(&forward_route(&bad, filters));
+    let gateway = Gateway::start(driver, &yaml);
+    gateway.get("/").expect_error(503);
+    gateway.get("/").expect_error(503);
+    assert_eq!(bad.count(), 4);
+}
