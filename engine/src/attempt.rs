@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::buffer::Buffer;
 use crate::course::{Course, Ended};
 use crate::downstream::{After, Connection};
-use crate::error::{ClientError, Error, UpstreamError};
+use crate::error::{ClientError, Error, GatewayError, UpstreamError};
 use crate::exchange::{Answer, Exchange};
 use crate::filter::{Next, Outcome};
 use crate::forward::{self, Persistence, RequestHeadPlan};
@@ -455,6 +455,7 @@ fn upload_error(error: RelayError, to: SocketAddr) -> Option<Error> {
         RelayError::Write(_) => return None,
         RelayError::TooLarge => ClientError::BodyTooLarge.into(),
         RelayError::Coding(e) => ClientError::Body(e).into(),
+        RelayError::Coder(e) => GatewayError::Coder(e).into(),
         RelayError::Read(e) if e.kind() == io::ErrorKind::TimedOut => {
             ClientError::BodyTimeout.into()
         }

@@ -105,6 +105,9 @@ pub enum GatewayError {
     /// A filter or a rewrite came to a target or header that may not be sent.
     #[error("the rewritten request cannot be sent: {0}")]
     Rewrite(&'static str),
+    /// A filter that codes bodies cannot go on.
+    #[error("the response cannot be coded: {0}")]
+    Coder(io::Error),
     /// More attempts were asked for than one exchange may make.
     #[error("too many attempts")]
     Attempts,
@@ -163,6 +166,7 @@ impl Error {
             Error::Upstream(U::Stalled(_)) => (504, "upstream_stalled", false),
             Error::Gateway(G::Resources(_)) => (503, "no_resources", true),
             Error::Gateway(G::Rewrite(_)) => (500, "bad_rewrite", true),
+            Error::Gateway(G::Coder(_)) => (500, "bad_coder", false),
             Error::Gateway(G::Attempts) => (502, "too_many_attempts", true),
         };
         Reply { status: Some(status), code, keep }

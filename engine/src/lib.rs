@@ -113,6 +113,7 @@ mod attempt;
 mod forward;
 mod response;
 mod relay;
+mod coded;
 mod tunnel;
 mod respond;
 pub mod record;

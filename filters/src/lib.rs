@@ -57,6 +57,7 @@ macro_rules! registry {
 
 registry! {
     circuit_breaker CircuitBreaker,
+    compress Compress,
     cors Cors,
     fault Fault,
     headers Headers,

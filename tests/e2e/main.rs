@@ -21,6 +21,8 @@ mod resilience;
 
 mod paths;
 
+mod compress;
+
 mod balance;
 
 mod pool;
