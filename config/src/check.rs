@@ -1,5 +1,6 @@
 //! Rules across sections, and bounds that no type expresses.
 
+mod health;
 mod route;
 mod upstream;
 mod value;

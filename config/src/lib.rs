@@ -45,6 +45,7 @@ mod text_or;
 
 // What is written in each section, and what is needed of it.
 mod admin;
+mod health;
 mod log;
 mod route;
 mod server;
@@ -84,6 +85,7 @@ pub use address::{Address, Cidr};
 pub use admin::Admin;
 pub use condition::{Matching, PathMatch, ValueMatch, ValueTest};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use health::{Health, HealthCheck, HttpProbe, OutlierDetection, Probe, StatusRange};
 pub use log::{Level, Log, LogFormat};
 pub use reference::reference;
 pub use route::{

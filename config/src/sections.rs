@@ -126,7 +126,8 @@ impl<F: DeserializeOwned> Reading<'_, '_, F> {
             self.upstreams.push(entry.key.to_string());
             let path = format!("upstreams.{}", reader::quote_key(&entry.key));
             if let Some(upstream) = self.read::<UpstreamWritten>(&entry.value, &path, "") {
-                upstreams.insert(entry.key.to_string(), upstream.lower());
+                let upstream = upstream.lower(&path, self.findings);
+                upstreams.insert(entry.key.to_string(), upstream);
             }
         }
         upstreams

@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
+use crate::findings::Findings;
+use crate::health::{Health, HealthCheckWritten, HealthWritten, OutlierDetection};
 use crate::units::Period;
 
 /// A set of endpoints that requests are balanced over.
@@ -19,6 +21,8 @@ pub struct Upstream {
     pub timeouts: UpstreamTimeouts,
     /// How often names in `addr` are resolved again. Default 30s.
     pub resolve_every: Period,
+    /// How the health of the endpoints is found out, and what follows from it.
+    pub health: Box<Health>,
 }
 
 impl Upstream {
@@ -34,6 +38,7 @@ impl Default for Upstream {
             pool: Pool::default(),
             timeouts: UpstreamTimeouts::default(),
             resolve_every: Upstream::RESOLVE_EVERY,
+            health: Box::default(),
         }
     }
 }
@@ -144,6 +149,23 @@ pub(crate) struct UpstreamWritten {
     /// How often names in `addr` are resolved again; at least `1s`.
     #[serde(default = "resolve_every")]
     resolve_every: Period,
+    /// A check of each endpoint, now and then. When left out, none.
+    health_check: Option<HealthCheckWritten>,
+    /// Takes endpoints out whose answers are faults. When left out, none.
+    outlier_detection: Option<OutlierDetection>,
+    /// How long an endpoint that was unhealthy, ejected or drained takes from a tenth of its weight
+    /// to all of it; `0` for at once.
+    #[serde(default)]
+    slow_start: Period,
+    /// When fewer per cent of the endpoints than this are healthy, all are used, because so many
+    /// faults are more likely one of the checks, and the few that are left would be overrun: 0 to
+    /// 100. `0` never uses an unhealthy one; with the default, none of up to ten must be healthy.
+    #[serde(default = "panic_threshold")]
+    panic_threshold: u32,
+}
+
+fn panic_threshold() -> u32 {
+    Health::PANIC_THRESHOLD
 }
 
 fn resolve_every() -> Period {
@@ -152,13 +174,20 @@ fn resolve_every() -> Period {
 
 impl UpstreamWritten {
     /// What is needed of it.
-    pub(crate) fn lower(self) -> Upstream {
+    pub(crate) fn lower(self, path: &str, findings: &mut Findings<'_>) -> Upstream {
+        let health = HealthWritten {
+            health_check: self.health_check,
+            outlier_detection: self.outlier_detection,
+            slow_start: Some(self.slow_start),
+            panic_threshold: Some(self.panic_threshold),
+        };
         Upstream {
             targets: self.targets.into_iter().map(TargetWritten::lower).collect(),
             balance: self.balance.lower(),
             pool: self.pool,
             timeouts: self.timeouts,
             resolve_every: self.resolve_every,
+            health: Box::new(health.lower(path, findings)),
         }
     }
 }

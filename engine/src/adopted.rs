@@ -16,7 +16,7 @@ use crate::filter::{Blueprint, Chain, Core, Filter};
 use crate::limits::RETIRED_AT_ONCE;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
-use crate::upstream::{Addresses, Plan, Upstream};
+use crate::upstream::{Addresses, Plan, Registry, Seat, Upstream};
 
 /// How often what is kept is looked at after a change: what moves into the gap of something let go
 /// may be passed over once.
@@ -35,6 +35,7 @@ pub(crate) struct Adopted {
 /// What a core keeps from one snapshot to the next.
 pub(crate) struct Stock {
     core: Rc<dyn Core>,
+    seat: Seat,
     /// The snapshot adopted last.
     current: RefCell<Shared<Snapshot>>,
     addresses: RefCell<Shared<Addresses>>,
@@ -106,12 +107,15 @@ impl Stock {
     /// A stock of nothing yet, for a core that is to serve by `snapshot`.
     pub(crate) fn new(
         core: Rc<dyn Core>,
+        registry: Shared<Registry>,
         snapshot: Shared<Snapshot>,
         addresses: Shared<Addresses>,
         seed: u64,
     ) -> Rc<Stock> {
+        let seat = Seat { registry, worker: core.id() };
         Rc::new(Stock {
             core,
+            seat,
             current: RefCell::new(snapshot),
             addresses: RefCell::new(addresses),
             random: RefCell::new(Rng::new(seed)),
@@ -177,10 +181,11 @@ impl Stock {
         }
         let seed = self.random.borrow_mut().next_u64();
         let addresses = self.addresses.borrow();
-        let made = Rc::new(Upstream::new(plan.clone(), &addresses, seed, before.as_deref()));
+        let (plan, seat, before) = (plan.clone(), self.seat.clone(), before.as_deref());
+        let made = Rc::new(Upstream::new(plan, &addresses, seat, seed, before));
         // An exchange that began with an earlier snapshot does not bring it back.
         let replaced = match Shared::same(snapshot, &self.current.borrow()) {
-            true => upstreams.insert(plan.name.clone(), made.clone()),
+            true => upstreams.insert(made.plan.name.clone(), made.clone()),
             false => Some(made.clone()),
         };
         self.former.borrow_mut().extend(replaced);

@@ -7,9 +7,11 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::buffer::Buffer;
+use crate::clock;
 use crate::course::{Course, Ended};
 use crate::downstream::{After, Connection};
 use crate::error::{ClientError, Error, GatewayError, UpstreamError};
@@ -25,7 +27,7 @@ use crate::respond;
 use crate::response::{Relayed, Response};
 use crate::snapshot::Route;
 use crate::tunnel;
-use crate::upstream::{Lease, Upstream};
+use crate::upstream::{Endpoint, Lease, Upstream};
 
 /// What every attempt of an exchange has in common.
 pub(crate) struct Attempt<'a> {
@@ -34,7 +36,9 @@ pub(crate) struct Attempt<'a> {
     pub(crate) upstream: &'a Upstream,
     /// How the client frames the body.
     pub(crate) body: Body,
-    /// The endpoint.
+    /// The endpoint, which is told how it did.
+    pub(crate) endpoint: Rc<Endpoint>,
+    /// Its address.
     pub(crate) from: SocketAddr,
     /// Requests that the client's connection has carried, this one included.
     pub(crate) served: u64,
@@ -149,6 +153,7 @@ impl Attempt<'_> {
             Ok(body) => body,
         };
         self.answered.set(true);
+        self.endpoint.answered(exchange.response.head.status);
         let outcome = Outcome::Answered(exchange.response.head.status);
         let decision = self.course.chain.on_outcome(exchange, &outcome);
         if exchange.response.head.status == 101 {
@@ -226,6 +231,7 @@ impl Attempt<'_> {
         if reused && untouched && repeatable && is_closed(&error) {
             return Attempted::Stale;
         }
+        self.endpoint.met(&error);
         Attempted::Failed { error, repeatable: whole }
     }
 
@@ -248,6 +254,7 @@ impl Attempt<'_> {
             exchange.request.taken = exchange.request.head.len;
         }
         worker.buffers.give(up.input);
+        relayed.error.as_ref().inspect(|error| self.endpoint.met(error));
         let keeps_alive = http1::keeps_alive_response(&exchange.response.head);
         if relayed.clean && !unread && keeps_alive {
             lease.give_back(&self.upstream.plan.settings.pool, self.now());
@@ -353,7 +360,10 @@ impl Attempt<'_> {
                 let (read, raw) = reader.read(raw).await;
                 response.raw = raw;
                 match read {
-                    Ok(1..) => continue,
+                    Ok(1..) => {
+                        exchange.times.first_byte.get_or_insert_with(clock::now);
+                        continue;
+                    }
                     Err(e) if e.kind() == io::ErrorKind::TimedOut => {
                         return Err(UpstreamError::FirstByteTimeout(from).into());
                     }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::compute::{Done, Pool, Task};
 use crate::filter::{Core, Job, Waiting};
+use crate::log::{Journal, Journals, Output};
 use crate::shared::Shared;
 
 /// Takes the result of a job back to the core that asked, from any thread.
@@ -24,6 +25,7 @@ pub(crate) struct LiveCore {
     pub(crate) pool: Pool,
     pub(crate) post: Post,
     pub(crate) jobs: Rc<Jobs>,
+    pub(crate) journals: Rc<Journals>,
 }
 
 /// The jobs that a core waits for, by number.
@@ -107,6 +109,10 @@ impl Core for LiveCore {
         }
         Box::pin(wait)
     }
+
+    fn journal(&self, output: &Output) -> Rc<Journal> {
+        self.journals.open(output)
+    }
 }
 
 #[cfg(test)]
@@ -120,7 +126,9 @@ mod tests {
         let post: Box<dyn Fn(u64, Done) + Send + Sync> =
             Box::new(move |number, done| sender.send((number, done)).unwrap());
         let pool = Pool::start().unwrap();
-        LiveCore { id: 0, count: 1, spawn: |_| {}, pool, post: post.into(), jobs: Rc::default() }
+        let (post, jobs) = (post.into(), Rc::default());
+        let journals = Rc::new(Journals::new(Shared::default(), 0));
+        LiveCore { id: 0, count: 1, spawn: |_| {}, pool, post, jobs, journals }
     }
 
     #[test]

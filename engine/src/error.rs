@@ -172,6 +172,33 @@ impl Error {
         Reply { status: Some(status), code, keep }
     }
 
+    /// The step of the exchange that failed, as logs and metrics name it: `request_head`, `route`,
+    /// `request_body`, `endpoint`, `connect`, `response_head`, `response_body`, `response` (its
+    /// way to the client) or `client` (a connection that broke at no step in particular).
+    pub fn phase(&self) -> &'static str {
+        use {ClientError as C, GatewayError as G, UpstreamError as U};
+        match self {
+            Error::Client(C::Head(_) | C::HeadTimeout) => "request_head",
+            Error::Client(C::Path(_) | C::NoRoute | C::Method | C::NoUpstream)
+            | Error::Gateway(G::Rewrite(_)) => "route",
+            Error::Client(C::BodyTooLarge | C::Body(_) | C::BodyTimeout) => "request_body",
+            Error::Client(C::Gone(_)) => "client",
+            Error::Client(C::Stalled) => "response",
+            Error::Upstream(U::NoEndpoint) | Error::Gateway(G::Attempts) => "endpoint",
+            Error::Upstream(U::Refused(..) | U::ConnectTimeout(_))
+            | Error::Gateway(G::Resources(_)) => "connect",
+            Error::Upstream(
+                U::Closed(_)
+                | U::FirstByteTimeout(_)
+                | U::Head(..)
+                | U::Interim(_)
+                | U::UnaskedUpgrade(_),
+            ) => "response_head",
+            Error::Upstream(U::Truncated(_) | U::Body(..) | U::Stalled(_))
+            | Error::Gateway(G::Coder(_)) => "response_body",
+        }
+    }
+
     /// The sentence for the body of the answer: what happened, without addresses or internals.
     pub fn public(&self) -> String {
         match self {

@@ -6,6 +6,7 @@
 //! Heads stay raw: a change to a header is noted beside the bytes it arrived in ([`Edits`]) and
 //! takes effect when the head is written out, in one pass.
 
+mod answer;
 mod coder;
 mod edits;
 mod held;
@@ -24,6 +25,10 @@ use crate::message::{FieldName, RequestHead, ResponseHead};
 use crate::route::Found;
 use crate::route::path::{PathError, normalise};
 use crate::template::{CLAIM, Template, TemplateError};
+use crate::times::Times;
+use crate::trace::Trace;
+
+pub use answer::{Answer, AnswerBody};
 
 use held::{Held, Notes};
 
@@ -48,8 +53,12 @@ pub struct Exchange {
     pub found: Found,
     /// The id under which this exchange is known: the client's own or one of ours.
     pub request_id: Vec<u8>,
+    /// The trace that it belongs to, once a filter has read or made it.
+    pub trace: Option<Trace>,
     /// When the first byte of the request was there.
     pub started: Instant,
+    /// When the steps on the upstream's side came to pass.
+    pub times: Times,
     /// When the exchange must be over, if a filter says so. Past it, an exchange without an answer
     /// is answered 504, and a body that still goes either way breaks off.
     pub deadline: Option<Instant>,
@@ -82,11 +91,20 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The claim of this name, or what is inside of claims: `realm_access.roles`.
+    pub fn claim(&self, name: &str) -> Option<&Value> {
+        if let Some(claim) = self.claims.get(name) {
+            return Some(claim);
+        }
+        let (outer, inner) = name.split_once('.')?;
+        inner.split('.').try_fold(self.claims.get(outer)?, |claim, step| claim.get(step))
+    }
+
     /// Appends a claim as text: a string as it is, a number or a truth as JSON writes it, a list
     /// with commas. False when there is none, or it is none of these.
     pub fn append_claim(&self, name: &str, out: &mut Vec<u8>) -> bool {
         let before = out.len();
-        let appended = self.claims.get(name).is_some_and(|claim| append_json(claim, out));
+        let appended = self.claim(name).is_some_and(|claim| append_json(claim, out));
         if !appended {
             out.truncate(before);
         }
@@ -195,7 +213,9 @@ impl Exchange {
             route_name: String::new(),
             found: Found::default(),
             request_id: Vec::new(),
+            trace: None,
             started,
+            times: Times::default(),
             deadline: None,
             identity: None,
             attempts: 0,
@@ -235,7 +255,9 @@ impl Exchange {
         self.route = None;
         self.route_name.clear();
         self.request_id.clear();
+        self.trace = None;
         self.started = started;
+        self.times = Times::default();
         self.deadline = None;
         self.identity = None;
         self.attempts = 0;
@@ -280,15 +302,6 @@ impl Exchange {
         true
     }
 
-    /// True when the client came over https. The gateway itself speaks plain http; a trusted proxy
-    /// before it says so in `X-Forwarded-Proto`.
-    pub fn is_https(&self) -> bool {
-        let proto = self.request.field(FieldName::XForwardedProto);
-        let proto = proto.filter(|_| self.client.through_trusted_proxy);
-        let first = proto.and_then(|proto| items(proto).next());
-        first.is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
-    }
-
     /// What `filter` noted of this exchange, or 0. A filter has one note in each exchange, and goes
     /// by its own address: it must be where it was, and larger than nothing.
     pub fn note<F>(&self, filter: &F) -> u64 {
@@ -304,6 +317,15 @@ impl Exchange {
     /// Has `filter` find this number again, in another hook of the same exchange.
     pub fn set_note<F>(&mut self, filter: &F, note: u64) {
         self.notes.set(filter, note);
+    }
+
+    /// True when the client came over https. The gateway itself speaks plain http; a trusted proxy
+    /// before it says so in `X-Forwarded-Proto`.
+    pub fn is_https(&self) -> bool {
+        let proto = self.request.field(FieldName::XForwardedProto);
+        let proto = proto.filter(|_| self.client.through_trusted_proxy);
+        let first = proto.and_then(|proto| items(proto).next());
+        first.is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
     }
 
     /// Has `holder` told when the exchange is over, after every `on_end`.
@@ -464,38 +486,23 @@ impl Response {
     }
 }
 
-/// An answer of the gateway's own, by a route or a filter.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Answer {
-    /// The status code.
-    pub status: u16,
-    /// Headers beside those that every answer has.
-    pub headers: Vec<(String, String)>,
-    /// What it says.
-    pub body: AnswerBody,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The body of an [`Answer`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum AnswerBody {
-    /// The house's JSON with this message: `{"code":…,"message":…,"data":null,"request_id":…}`.
-    Message(String),
-    /// These bytes as they are.
-    Bytes(Vec<u8>),
-    /// Nothing.
-    #[default]
-    Empty,
-}
-
-impl Answer {
-    /// An answer with the house's JSON body.
-    pub fn message(status: u16, message: impl Into<String>) -> Self {
-        Answer { status, headers: Vec::new(), body: AnswerBody::Message(message.into()) }
-    }
-
-    /// The same with one more header.
-    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
+    #[test]
+    fn a_claim_may_be_inside_of_another() {
+        let claims = serde_json::json!({"realm": {"roles": ["a", "b"]}, "a.b": 1, "a": {"b": 2}});
+        let Value::Object(claims) = claims else { panic!("it is written as an object") };
+        let who = Identity { consumer: String::new(), claims };
+        let text = |name: &str| {
+            let mut out = Vec::new();
+            who.append_claim(name, &mut out).then(|| String::from_utf8(out).unwrap())
+        };
+        assert_eq!(text("realm.roles").as_deref(), Some("a,b"));
+        assert_eq!(text("a.b").as_deref(), Some("1"), "a whole name goes before its parts");
+        assert_eq!(text("realm"), None);
+        assert_eq!(text("realm.users"), None);
+        assert_eq!(text("realm.roles.0"), None);
     }
 }

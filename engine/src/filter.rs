@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::exchange::{Answer, Exchange};
+use crate::log::{Journal, Journals, Output};
 use crate::record::Record;
 use crate::shared::Shared;
 
@@ -136,6 +137,12 @@ pub trait Core {
     /// Has `job` done on a thread where it may block or compute for long. `None` when too many
     /// jobs wait already; [`compute`] gives the result its type.
     fn compute(&self, job: Job) -> Waiting<Option<Box<dyn Any + Send>>>;
+
+    /// The way of log records from this core to `output`.
+    fn journal(&self, output: &Output) -> Rc<Journal> {
+        // What is no core of a gateway has outputs of its own.
+        Journals::new(Shared::default(), self.id()).open(output)
+    }
 }
 
 /// Something to wait for.

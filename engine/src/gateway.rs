@@ -12,14 +12,15 @@ use crate::control::admin::{self, Admin};
 use crate::control::reload::{Listening, Loader};
 use crate::control::{self, Control, Event};
 use crate::cores::{self, RingTrial};
-use crate::limits::MAILBOX;
+use crate::limits::{LOG_PATIENCE, MAILBOX};
 use crate::listen;
 use crate::live::Live;
+use crate::log::Logs;
 use crate::metrics::Shard;
 use crate::run::{self, Start};
 use crate::shared::{Mailbox, Shared, SharedBudget, SharedFlag, SharedLatest};
 use crate::snapshot::{Snapshot, bound};
-use crate::upstream::Addresses;
+use crate::upstream::{Addresses, Registry};
 use crate::worker::{Colleague, Common};
 
 /// Why a gateway cannot start.
@@ -103,6 +104,7 @@ pub struct Running {
     pub addresses: Vec<SocketAddr>,
     control: Control,
     workers: Vec<JoinHandle<io::Result<()>>>,
+    logs: Shared<Logs>,
     admin: Option<Admin>,
 }
 
@@ -156,6 +158,7 @@ fn start_with(snapshot: Snapshot, loader: Option<Box<dyn Loader>>) -> Result<Run
         colleagues.push(Colleague { mailbox, shard: Shared::new(Shard::default()), promised });
     }
     let server = &snapshot.server;
+    let logs = Shared::new(Logs::default());
     let places = Places::new(server.max_connections, bound(server.max_connections_per_client));
     let resolved = control::resolve::all(&snapshot, &Addresses::new());
     let common = Shared::new(Common {
@@ -164,8 +167,11 @@ fn start_with(snapshot: Snapshot, loader: Option<Box<dyn Loader>>) -> Result<Run
         places: Shared::new(places),
         colleagues,
         pool: Pool::start()?,
+        logs: logs.clone(),
         draining: SharedFlag::default(),
+        registry: Shared::new(Registry::new(count)),
     });
+    common.registry.adopt(&common.live.snapshot().upstreams, &common.addresses.get());
     let mut workers = Vec::new();
     let parts = cores.into_iter().zip(by_worker).zip(inboxes).enumerate();
     for (id, ((core, listeners), (inbox, ear))) in parts {
@@ -188,7 +194,7 @@ fn start_with(snapshot: Snapshot, loader: Option<Box<dyn Loader>>) -> Result<Run
         let driver = if io_uring { "io_uring" } else { "epoll" };
         tracing::info!(%address, driver, workers = count, "listening");
     }
-    Ok(Running { addresses, control, workers, admin })
+    Ok(Running { addresses, control, workers, logs, admin })
 }
 
 impl Running {
@@ -219,6 +225,8 @@ impl Running {
             };
             outcome = outcome.and(Err(StartError::Worker { id, how }));
         }
+        // What the workers had to say of their last exchanges is in the queue by now.
+        self.logs.finish(LOG_PATIENCE);
         if let Some(admin) = self.admin {
             admin.stop();
         }

@@ -125,11 +125,14 @@ pub mod error;
 pub mod exchange;
 mod io;
 pub mod limits;
+pub mod log;
 pub mod message;
 pub mod metrics;
 pub mod shared;
 pub mod status;
 pub mod template;
+pub mod times;
+pub mod trace;
 pub mod url;
 
 pub use control::reload;

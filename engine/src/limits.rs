@@ -71,6 +71,26 @@ pub const ENDPOINT_PAUSE_FIRST: Duration = Duration::from_millis(200);
 /// Longest pause of an endpoint that keeps refusing.
 pub const ENDPOINT_PAUSE_MOST: Duration = Duration::from_secs(30);
 
+/// The first check of an endpoint comes at a random moment within this, or within its interval
+/// where that is shorter: soon, but not all endpoints at once.
+pub const HEALTH_FIRST_CHECK: Duration = Duration::from_secs(1);
+
+/// Bytes of the head of an answer to a check.
+pub const HEALTH_HEAD: usize = 64 * 1024;
+
+/// Bytes of the body of an answer to a check that are searched for what is expected in it.
+pub const HEALTH_BODY: usize = 64 * 1024;
+
+/// A slow start grows in so many steps; more would only rebuild balancers more often.
+pub const SLOW_START_STEPS: u32 = 20;
+
+/// The shortest step of a slow start.
+pub const SLOW_START_STEP: Duration = Duration::from_millis(100);
+
+/// Endpoints that fail and wait to be looked at; what does not fit is told again by their next
+/// failures.
+pub const FAILING: usize = 1024;
+
 /// Attempts of one exchange, whatever the filters ask for: a bound on the one loop.
 pub const ATTEMPTS: usize = 32;
 
@@ -89,6 +109,30 @@ pub const SUBMISSIONS: u32 = 2048;
 
 /// Bytes of a client's own X-Request-ID that are kept; a longer one is replaced.
 pub const REQUEST_ID: usize = 128;
+
+/// Bytes. A worker hands its log records over when it has so many: few enough operations on the
+/// queue, and little to lose in a crash. The sweep hands over what is fewer.
+pub const LOG_BATCH: usize = 32 * 1024;
+
+/// Batches of log records that wait for one output, all workers together: about 8 MiB. More are
+/// dropped and counted.
+pub const LOG_QUEUE: usize = 256;
+
+/// Empty batches kept for use again, an output.
+pub const LOG_SPARE: usize = 32;
+
+/// Bytes. The room of a batch that is kept for use again; one that a giant record has widened is
+/// freed.
+pub const LOG_WIDEST: usize = 4 * LOG_BATCH;
+
+/// First pause after an output of the log failed; it doubles with each failure.
+pub const LOG_PAUSE_FIRST: Duration = Duration::from_millis(50);
+
+/// Longest pause of an output that keeps failing.
+pub const LOG_PAUSE_MOST: Duration = Duration::from_secs(1);
+
+/// How long the end of the process waits for what the log still has to write.
+pub const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Idle upstream connections looked at in one sweep of one endpoint.
 pub const SWEPT_CONNECTIONS: usize = 128;

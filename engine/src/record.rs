@@ -24,4 +24,38 @@ impl Record<'_> {
     pub fn duration(&self) -> Duration {
         self.ended.saturating_duration_since(self.exchange.started)
     }
+
+    /// How long the upstream had it; zero when none was asked.
+    pub fn upstream(&self) -> Duration {
+        self.exchange.times.upstream(self.ended)
+    }
+
+    /// What the gateway added: the duration without the upstream's part of it.
+    pub fn added(&self) -> Duration {
+        self.duration().saturating_sub(self.upstream())
+    }
+
+    /// From the first byte of the request to the first of the upstream's answer.
+    pub fn first_byte(&self) -> Option<Duration> {
+        self.since_start(self.exchange.times.first_byte)
+    }
+
+    /// From the first byte of the request to the last of the upstream's answer.
+    pub fn last_byte(&self) -> Option<Duration> {
+        self.since_start(self.exchange.times.last_byte)
+    }
+
+    /// Bytes of the request's body that were received.
+    pub fn bytes_in(&self) -> u64 {
+        self.exchange.request.received
+    }
+
+    /// Bytes of the response's body that were sent, or were to be when it broke off.
+    pub fn bytes_out(&self) -> u64 {
+        self.exchange.response.sent
+    }
+
+    fn since_start(&self, at: Option<Instant>) -> Option<Duration> {
+        at.map(|at| at.saturating_duration_since(self.exchange.started))
+    }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 
 use crate::buffer::Buffer;
+use crate::clock;
 use crate::coded::Coded;
 use crate::course::Course;
 use crate::error::{ClientError, Error, GatewayError, UpstreamError};
@@ -69,6 +70,7 @@ impl Response<'_> {
             _ => down.take(came, framing, out.tail()).map_err(RelayError::Coding),
         };
         let extra = taken.as_ref().is_ok_and(|taken| *taken < came.len());
+        let whole = down.is_done();
         if framing == Framing::UntilClose {
             client.begins_until_close();
         }
@@ -81,6 +83,8 @@ impl Response<'_> {
         };
         let relayed = alongside(upload.as_mut(), rest).await;
         exchange.response.sent = coded.map_or(down.received(), |coded| coded.sent());
+        let times = &mut exchange.times;
+        times.last_byte = if whole { times.first_byte } else { Some(clock::now()) };
         match relayed {
             Ok(left) => {
                 if framing == Framing::UntilClose {

@@ -59,6 +59,7 @@ async fn live(start: Start) {
     let mailbox = listen_to_mailbox(worker.clone(), start.inbox, start.ear, handles);
     monoio::spawn(mailbox);
     sweep_until_drained(&worker).await;
+    worker.journals.sweep();
     // Rooms hold the worker; without this it would never be freed.
     worker.clear_rooms();
     let shard = &worker.shard;
@@ -90,6 +91,7 @@ async fn sweep_until_drained(worker: &Worker) {
         clock::sleep(SWEEP_EVERY).await;
         let now = clock::now();
         worker.deadlines.sweep(now);
+        worker.journals.sweep();
         worker.stock.sweep(worker.deadlines.coarse());
         if let Some(end) = worker.drained_at.get() {
             let promised = worker.common.colleagues[worker.id].promised.taken();

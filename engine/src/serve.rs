@@ -204,6 +204,9 @@ async fn forward_to(
             None => attempt(course, route, upstream, connection, exchange, body, fresh).await,
         };
         fresh = false;
+        if !matches!(attempted, Attempted::Ended(_)) {
+            exchange.times.attempt_ends(clock::now());
+        }
         let mut outcome = Ok(());
         let next = match attempted {
             Attempted::Ended(ended) => return Ok(ended),
@@ -263,13 +266,19 @@ async fn attempt(
     let from = endpoint.address;
     exchange.endpoint = Some(from);
     exchange.attempts += 1;
+    exchange.times.attempt_begins(clock::now());
     match checkout(endpoint, &settings.pool, connect, fresh, deadlines).await {
         Ok(lease) => {
             let shard = &course.worker.shard;
             if lease.reused { &shard.reuses } else { &shard.connects }.add(1);
+            if !lease.reused {
+                exchange.times.connected(clock::now());
+            }
             let served = connection.served;
             let answered = Cell::new(false);
-            let attempt = Attempt { course, route, upstream, body, from, served, answered };
+            let endpoint = lease.endpoint.clone();
+            let attempt =
+                Attempt { course, route, upstream, body, endpoint, from, served, answered };
             attempt.make(connection, exchange, lease).await
         }
         Err(error) if upstream.has_other(&exchange.tried, from) => {

@@ -151,9 +151,9 @@ impl Snapshot {
     ) -> Result<Snapshot, Vec<BuildError>> {
         let mut builder = Builder { before: before.map(Before::new), ..Builder::default() };
         builder.upstreams(config);
+        let global_filters = builder.filters(None, "global_filters", &config.global_filters);
         let matching: Vec<_> = config.routes.iter().map(|r| &r.matching).collect();
         let table = Table::build(matching, &config.server.path);
-        let global_filters = builder.filters(None, "global_filters", &config.global_filters);
         builder.check_filters("global_filters", &global_filters, false);
         builder.check_variables("global_filters", &global_filters, None);
         let identified = global_filters.iter().any(|filter| filter.identifies());
@@ -163,8 +163,7 @@ impl Snapshot {
                 let place = format!("routes[{at}].filters");
                 builder.check_filters(&place, &route.filters, identified);
                 if let Ok(table) = &table {
-                    let here: Vec<_> = table.parameters(at).map(str::to_owned).collect();
-                    builder.check_variables(&place, &route.filters, Some(&here));
+                    builder.check_variables(&place, &route.filters, Some((table, at)));
                 }
                 routes.push(route);
             }
@@ -330,14 +329,16 @@ impl<F: Settings + PartialEq> Builder<'_, F> {
         &mut self,
         place: &str,
         filters: &[Shared<dyn Blueprint>],
-        here: Option<&[String]>,
+        here: Option<(&Table, usize)>,
     ) {
         for (at, filter) in filters.iter().enumerate() {
             for (field, name) in filter.variables() {
                 if name.starts_with(CLAIM) {
                     continue;
                 }
-                if let Some((message, help)) = config::unknown_variable(&name, here) {
+                let here: Option<Vec<String>> =
+                    here.map(|(table, route)| table.parameters(route).map(str::to_owned).collect());
+                if let Some((message, help)) = config::unknown_variable(&name, here.as_deref()) {
                     let place = format!("{place}[{at}].{}.{field}", filter.name());
                     self.error(place, message, Some(&help));
                 }

@@ -23,11 +23,12 @@ use crate::filter::Core;
 use crate::limits::{MAILBOX_PATIENCE, POOLED_ROOMS};
 use crate::listen::Bound;
 use crate::live::Live;
+use crate::log::{Journals, Logs};
 use crate::metrics::Shard;
 use crate::room::Room;
 use crate::shared::{Mailbox, Shared, SharedBudget, SharedFlag, SharedLatest};
 use crate::snapshot::Snapshot;
-use crate::upstream::Addresses;
+use crate::upstream::{Addresses, Registry};
 
 /// What other threads tell a worker.
 pub(crate) enum Message {
@@ -66,8 +67,12 @@ pub(crate) struct Common {
     pub(crate) colleagues: Vec<Colleague>,
     /// Who does what would block.
     pub(crate) pool: Pool,
+    /// Where records of exchanges are written.
+    pub(crate) logs: Shared<Logs>,
     /// Up from the moment that a stop has been asked for.
     pub(crate) draining: SharedFlag,
+    /// The endpoints of all upstreams, and how they are.
+    pub(crate) registry: Shared<Registry>,
 }
 
 /// A worker as the others see it.
@@ -91,6 +96,8 @@ pub(crate) struct Worker {
     pub(crate) drained_at: Cell<Option<Instant>>,
     /// What filters have given away to be done off this core.
     pub(crate) jobs: Rc<Jobs>,
+    /// The ways of log records off this core.
+    pub(crate) journals: Rc<Journals>,
     /// What outlives a snapshot.
     pub(crate) stock: Rc<Stock>,
     adopted: RefCell<Rc<Adopted>>,
@@ -103,9 +110,12 @@ impl Worker {
     /// A worker that has nothing to do yet.
     pub(crate) fn new(id: usize, io_uring: bool, common: Shared<Common>) -> Self {
         let jobs = Rc::<Jobs>::default();
-        let core: Rc<dyn Core> = Rc::new(live_core(id, &common, jobs.clone()));
+        let journals = Rc::new(Journals::new(common.logs.clone(), id));
+        let live = live_core(id, &common, jobs.clone(), journals.clone());
+        let core: Rc<dyn Core> = Rc::new(live);
         let (snapshot, addresses) = (common.live.snapshot(), common.addresses.get());
-        let stock = Stock::new(core, snapshot, addresses, clock::seed());
+        let registry = common.registry.clone();
+        let stock = Stock::new(core, registry, snapshot, addresses, clock::seed());
         Worker {
             id,
             io_uring,
@@ -115,6 +125,7 @@ impl Worker {
             common,
             drained_at: Cell::new(None),
             jobs,
+            journals,
             adopted: RefCell::new(Adopted::new(&stock)),
             stock,
             rooms: RefCell::default(),
@@ -182,7 +193,7 @@ impl Worker {
 }
 
 /// The core as its filters see it.
-fn live_core(id: usize, common: &Common, jobs: Rc<Jobs>) -> LiveCore {
+fn live_core(id: usize, common: &Common, jobs: Rc<Jobs>, journals: Rc<Journals>) -> LiveCore {
     let mailbox = common.colleagues[id].mailbox.clone();
     let post: Box<dyn Fn(u64, Done) + Send + Sync> = Box::new(move |number, done| {
         // A worker that does not hear is reported by whoever has more to tell it.
@@ -197,5 +208,6 @@ fn live_core(id: usize, common: &Common, jobs: Rc<Jobs>) -> LiveCore {
         pool: common.pool.clone(),
         post: post.into(),
         jobs,
+        journals,
     }
 }

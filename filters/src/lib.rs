@@ -55,20 +55,26 @@ macro_rules! registry {
     };
 }
 
+// What several filters stand on.
+mod alias;
+mod cause;
+mod excluded;
+mod values;
+
 registry! {
+    auth Auth,
     circuit_breaker CircuitBreaker,
     compress Compress,
     cors Cors,
     fault Fault,
     headers Headers,
+    logging Logging,
     redirect Redirect,
     request_id RequestId,
     retry Retry,
     rewrite Rewrite,
     security_headers SecurityHeaders,
 }
-
-mod cause;
 
 /// Names the filter in front of the field that is wrong: its settings stand below its name.
 fn below(name: &str, error: SettingsError) -> SettingsError {

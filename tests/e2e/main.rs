@@ -17,15 +17,21 @@ mod route;
 
 mod filters;
 
+mod auth;
+
 mod resilience;
 
 mod paths;
 
 mod compress;
 
+mod logging;
+
 mod balance;
 
 mod pool;
+
+mod health;
 
 mod forward;
 

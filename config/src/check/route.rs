@@ -12,7 +12,7 @@ use crate::variable::unknown_variable;
 
 /// Fields that frame a message or belong to one connection: Ringway writes them itself
 /// (HTTP_SAFETY rules 1 and 14).
-const OWN_FIELDS: [&str; 9] = [
+pub(super) const OWN_FIELDS: [&str; 9] = [
     "connection",
     "content-length",
     "date",

@@ -19,6 +19,7 @@ const MIN_RESOLVE: Period = Period::from_secs(1);
 
 pub(super) fn check(upstream: &Upstream, path: &str, findings: &mut Findings<'_>) {
     check_targets(&upstream.targets, path, findings);
+    super::health::check(&upstream.health, &upstream.targets, path, findings);
     if let Balance::ConsistentHash { by, bounded_load } = &upstream.balance {
         let path = format!("{path}.balance.consistent_hash");
         match by {

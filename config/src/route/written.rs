@@ -12,6 +12,7 @@ use super::{Action, Forward, Respond, Rewrite, Route, Upgrade};
 use crate::address::Cidr;
 use crate::condition::{self, Matching, PathMatch, ValueTestWritten};
 use crate::findings::Findings;
+use crate::health::{HealthCheckWritten, HealthWritten, OutlierDetection};
 use crate::template::Template;
 use crate::text_or::TextOr;
 use crate::units::{self, ByteLimit, Bytes, Limit, Period};
@@ -63,6 +64,14 @@ pub(crate) struct RouteWritten<F> {
     pool: Option<Pool>,
     /// With `targets`: how often names are resolved again.
     resolve_every: Option<Period>,
+    /// With `targets`: a check of each endpoint, now and then.
+    health_check: Option<HealthCheckWritten>,
+    /// With `targets`: takes endpoints out whose answers are faults.
+    outlier_detection: Option<OutlierDetection>,
+    /// With `targets`: how long an endpoint that came back takes to its full share.
+    slow_start: Option<Period>,
+    /// With `targets`: when fewer per cent of the endpoints are healthy, all are used.
+    panic_threshold: Option<u32>,
     /// What to do: hand the request to the upstream of this name. A template: with
     /// `pattern: /:service/*rest`, `${service}` is the upstream that the path names.
     upstream: Option<Template>,
@@ -170,6 +179,10 @@ impl<F> RouteWritten<F> {
                 ("balance", self.balance.is_some()),
                 ("pool", self.pool.is_some()),
                 ("resolve_every", self.resolve_every.is_some()),
+                ("health_check", self.health_check.is_some()),
+                ("outlier_detection", self.outlier_detection.is_some()),
+                ("slow_start", self.slow_start.is_some()),
+                ("panic_threshold", self.panic_threshold.is_some()),
             ];
             for (field, _) in written.into_iter().filter(|(_, written)| *written) {
                 findings.error(
@@ -235,12 +248,19 @@ impl<F> RouteWritten<F> {
             }
         }
         if let Some(targets) = self.targets.take() {
+            let health = HealthWritten {
+                health_check: self.health_check.take(),
+                outlier_detection: self.outlier_detection.take(),
+                slow_start: self.slow_start.take(),
+                panic_threshold: self.panic_threshold.take(),
+            };
             Action::Forward(Forward::Targets(Upstream {
                 targets: targets.into_iter().map(TargetWritten::lower).collect(),
                 balance: self.balance.take().unwrap_or_default().lower(),
                 pool: self.pool.take().unwrap_or_default(),
                 timeouts: UpstreamTimeouts::default(),
                 resolve_every: self.resolve_every.unwrap_or(Upstream::RESOLVE_EVERY),
+                health: Box::new(health.lower(path, findings)),
             }))
         } else if let Some(upstream) = self.upstream.take() {
             Action::Forward(Forward::Upstream(upstream.0))

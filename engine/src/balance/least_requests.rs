@@ -34,8 +34,12 @@ impl LeastRequests {
     }
 }
 
-/// Compares what the loads for each weight would be with one request more.
+/// Compares what the loads for each weight would be with one request more. Idle endpoints are not
+/// compared, or the one of less weight would get nothing while there is little to do.
 fn is_busier(one: &Load, other: &Load) -> bool {
+    if one.in_flight == 0 && other.in_flight == 0 {
+        return false;
+    }
     let with_one_more = |load: &Load| u64::from(load.in_flight) + 1;
     with_one_more(one) * u64::from(other.weight) > with_one_more(other) * u64::from(one.weight)
 }
@@ -67,6 +71,14 @@ mod tests {
         assert_eq!(count(100, &endpoints, |_| policy.pick(&endpoints)), [100, 0]);
         endpoints[0].in_flight = 10;
         assert_eq!(count(100, &endpoints, |_| policy.pick(&endpoints)), [0, 100]);
+    }
+
+    #[test]
+    fn idle_endpoints_get_their_shares() {
+        let weights = [10, 1];
+        let endpoints = endpoints(&weights);
+        let mut policy = policy(&endpoints);
+        check_shares(&count(20_000, &endpoints, |_| policy.pick(&endpoints)), &weights);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod errands;
+pub(crate) mod health;
 pub mod reload;
 pub(crate) mod resolve;
 pub(crate) mod signals;
@@ -26,6 +27,8 @@ use reload::{Ask, Listening, Loader, Reloaded};
 pub(crate) enum Event {
     /// Drain and stop.
     Stop,
+    /// Log files have been renamed: open them anew.
+    ReopenLogs,
     /// All workers have stopped.
     Stopped,
     /// These names stand for other addresses now.
@@ -78,6 +81,7 @@ impl Control {
         loader: Option<Box<dyn Loader>>,
     ) -> io::Result<Self> {
         let (events, receiver) = bounded(EVENTS);
+        health::start(common.registry.clone())?;
         let (resolver, renewed) = bounded(1);
         resolve::start(common.clone(), renewed, events.clone())?;
         let (errands, renewed) = bounded(1);
@@ -130,7 +134,14 @@ impl Desk {
                 Ok(Event::Resolved(changed)) => self.resolved(changed),
                 Ok(Event::Reload { why, reply }) => self.reload(Ask::new(why, reply)),
                 Ok(Event::Publish(publication)) => self.publish(*publication),
-                Ok(Event::Stopped) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Event::ReopenLogs) => {
+                    tracing::info!("opening the log files anew");
+                    self.common.logs.reopen();
+                }
+                Ok(Event::Stopped) | Err(RecvTimeoutError::Disconnected) => {
+                    self.common.registry.close();
+                    return;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.retired.retain(|snapshot| !snapshot.is_last());
@@ -153,6 +164,7 @@ impl Desk {
         );
         let addresses = Shared::new(addresses);
         self.common.addresses.set(addresses.clone());
+        self.common.registry.adopt(&self.common.live.snapshot().upstreams, &addresses);
         self.tell_all(|_| Message::Addresses(addresses.clone()));
     }
 
@@ -187,6 +199,7 @@ impl Desk {
         }
         let addresses = Shared::new(addresses);
         self.common.addresses.set(addresses.clone());
+        self.common.registry.adopt(&snapshot.upstreams, &addresses);
         self.retired.push(self.common.live.snapshot());
         self.common.live.publish(snapshot.clone());
         self.tell_all(|worker| {

@@ -28,7 +28,7 @@ struct InFlight(Rc<Endpoint>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
+        self.0.over();
     }
 }
 
@@ -44,7 +44,7 @@ pub(crate) async fn checkout(
     fresh: bool,
     deadlines: &Rc<Deadlines>,
 ) -> Result<Lease, Error> {
-    endpoint.in_flight.set(endpoint.in_flight.get() + 1);
+    endpoint.begun();
     let count = InFlight(endpoint.clone());
     let idle = if fresh { None } else { endpoint.take_idle(pool, deadlines.coarse()) };
     let (stream, reused, born) = match idle {
@@ -64,6 +64,7 @@ fn failed(endpoint: &Endpoint, error: io::Error, now: Duration) -> Error {
         return GatewayError::Resources(error).into();
     }
     endpoint.refused(now);
+    endpoint.failed();
     match error.kind() {
         io::ErrorKind::TimedOut => UpstreamError::ConnectTimeout(endpoint.address).into(),
         _ => UpstreamError::Refused(endpoint.address, error).into(),

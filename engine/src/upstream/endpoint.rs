@@ -1,4 +1,11 @@
-//! One endpoint on one core: its idle connections, and whether it answers.
+//! One endpoint on one core: its idle connections, what this core counts of it, and whether it has
+//! just refused this core a connection.
+//!
+//! That last is the only thing that a core knows by itself, with nothing to set and nobody to ask:
+//! an endpoint that refuses is passed over by the same core for a pause that doubles, while there
+//! is another. It costs one failed attempt each pause, and keeps requests away from a dead endpoint
+//! long before checks or the other cores have noticed. What all cores agree on is in `health.rs`;
+//! when that says that the endpoint is back, the pause is over too.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -7,19 +14,29 @@ use std::time::Duration;
 use ringway_config::Pool;
 
 use crate::balance::Load;
+use crate::error::Error;
 use crate::io::Stream;
 use crate::limits::{ENDPOINT_PAUSE_FIRST, ENDPOINT_PAUSE_MOST, SWEPT_CONNECTIONS};
+use crate::shared::Shared;
+
+use super::state::{EndpointCounts, EndpointState};
 
 /// One address of an upstream.
 pub(crate) struct Endpoint {
     /// Where it is.
     pub(crate) address: SocketAddr,
-    /// Its share beside the others'.
-    pub(crate) weight: u32,
+    /// What it counts for beside the others, in hundredths of a weight; 0 when it is out.
+    weight: Cell<u32>,
+    /// It gets no new requests, so no connection is kept for one.
+    draining: Cell<bool>,
+    /// What all cores share of it.
+    state: Shared<EndpointState>,
+    /// Which of them this is.
+    worker: usize,
     /// Host and port as the file has them.
     pub(crate) name: String,
-    /// Exchanges under way.
-    pub(crate) in_flight: Cell<u32>,
+    /// Exchanges of this core under way.
+    in_flight: Cell<u32>,
     /// Connections that wait, the last one used last.
     idle: RefCell<Vec<Idle>>,
     refusals: Cell<u32>,
@@ -36,21 +53,48 @@ pub(crate) struct Idle {
 }
 
 impl Endpoint {
-    pub(crate) fn new(address: SocketAddr, weight: u32, name: String) -> Self {
-        Endpoint {
-            address,
-            weight,
+    pub(crate) fn new(state: Shared<EndpointState>, worker: usize, name: String) -> Self {
+        let endpoint = Endpoint {
+            address: state.address,
+            weight: Cell::new(0),
+            draining: Cell::new(false),
+            state,
+            worker,
             name,
             in_flight: Cell::new(0),
             idle: RefCell::default(),
             refusals: Cell::new(0),
             paused_until: Cell::new(Duration::ZERO),
+        };
+        endpoint.look();
+        endpoint
+    }
+
+    /// Takes over what all cores know of it by now.
+    pub(crate) fn look(&self) {
+        let (weight, draining) = self.state.now();
+        if self.weight.replace(weight) == 0 {
+            self.forget_refusals();
         }
+        if draining && !self.draining.replace(draining) {
+            self.idle.borrow_mut().clear();
+        }
+        self.draining.set(draining);
+    }
+
+    /// True when it is the one that all cores share this of.
+    pub(crate) fn is(&self, state: &Shared<EndpointState>) -> bool {
+        Shared::same(&self.state, state)
+    }
+
+    /// Whether it may be picked at all.
+    pub(crate) fn is_used(&self) -> bool {
+        self.weight.get() > 0
     }
 
     /// What the balancer needs to know.
     pub(crate) fn load(&self, usable: bool) -> Load {
-        Load::new(self.address, self.weight, self.in_flight.get(), usable)
+        Load::new(self.address, self.weight.get(), self.in_flight.get(), usable)
     }
 
     /// True while it is passed over for having refused.
@@ -70,26 +114,70 @@ impl Endpoint {
         self.refusals.set(refusals.saturating_add(1));
     }
 
-    /// It took a connection: all is well.
+    /// It took a connection, so it refuses no more.
     pub(crate) fn connected(&self) {
+        self.counts().connects.add(1);
+        self.forget_refusals();
+    }
+
+    fn forget_refusals(&self) {
         self.refusals.set(0);
         self.paused_until.set(Duration::ZERO);
+    }
+
+    /// It answered with this status.
+    pub(crate) fn answered(&self, status: u16) {
+        match status {
+            500.. => self.failed(),
+            _ => self.state.forgive(),
+        }
+    }
+
+    /// An attempt met this error, for which it may be to blame.
+    pub(crate) fn met(&self, error: &Error) {
+        if matches!(error, Error::Upstream(_)) {
+            self.failed();
+        }
+    }
+
+    /// It could not be connected to, did not answer, or broke its answer off.
+    pub(crate) fn failed(&self) {
+        self.counts().failures.add(1);
+        EndpointState::failed(&self.state);
+    }
+
+    /// An attempt begins.
+    pub(crate) fn begun(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.counts().requests.add(1);
+        self.counts().in_flight.add(1);
+    }
+
+    /// An attempt is over.
+    pub(crate) fn over(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        self.counts().in_flight.sub(1);
+    }
+
+    fn counts(&self) -> &EndpointCounts {
+        self.state.of(self.worker)
     }
 
     /// The connection used last that is alive and not too old. What is not is closed on the way.
     pub(crate) fn take_idle(&self, pool: &Pool, now: Duration) -> Option<Idle> {
         while let Some(idle) = self.idle.borrow_mut().pop() {
             if !idle.is_over(pool, now) && idle.stream.is_quiet() {
+                self.counts().reuses.add(1);
                 return Some(idle);
             }
         }
         None
     }
 
-    /// Keeps a connection for later, if there is room.
+    /// Keeps a connection for later, if there is room and a later.
     pub(crate) fn give_idle(&self, stream: Stream, born: Duration, pool: &Pool, now: Duration) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < pool.max_idle as usize {
+        if idle.len() < pool.max_idle as usize && !self.draining.get() {
             stream.watch().read_any_time();
             idle.push(Idle { stream, born, since: now });
         }
@@ -116,10 +204,19 @@ impl Idle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::sync::mpsc;
+
+    fn endpoint() -> (Shared<EndpointState>, Endpoint) {
+        let (failing, _) = mpsc::channel(1);
+        let state = EndpointState::new("up", ([127, 0, 0, 1], 80).into(), 2, failing);
+        state.publish(100, false);
+        let state = Shared::new(state);
+        (state.clone(), Endpoint::new(state, 1, String::new()))
+    }
 
     #[test]
     fn one_fault_that_many_attempts_meet_is_one() {
-        let endpoint = Endpoint::new(([127, 0, 0, 1], 80).into(), 1, String::new());
+        let (_, endpoint) = endpoint();
         let start = Duration::from_secs(1);
         (0..100).for_each(|_| endpoint.refused(start));
         assert!(endpoint.is_paused(start));
@@ -127,5 +224,36 @@ mod tests {
         assert!(!endpoint.is_paused(over));
         endpoint.refused(over);
         assert!(endpoint.is_paused(over + ENDPOINT_PAUSE_FIRST), "the second pause is longer");
+    }
+
+    #[test]
+    fn a_pause_ends_with_the_news_that_it_is_back() {
+        let (state, endpoint) = endpoint();
+        let now = Duration::from_secs(1);
+        endpoint.refused(now);
+        endpoint.look();
+        assert!(endpoint.is_paused(now), "no news");
+        state.publish(0, false);
+        endpoint.look();
+        assert!(!endpoint.is_used());
+        state.publish(10, false);
+        endpoint.look();
+        assert!(endpoint.is_used() && !endpoint.is_paused(now));
+    }
+
+    #[test]
+    fn each_worker_counts_for_itself() {
+        let (state, endpoint) = endpoint();
+        endpoint.begun();
+        endpoint.begun();
+        endpoint.over();
+        endpoint.connected();
+        endpoint.answered(200);
+        endpoint.answered(503);
+        endpoint.failed();
+        let counts = state.counts();
+        assert_eq!((counts.requests, counts.in_flight), (2, 1));
+        assert_eq!((counts.connects, counts.reuses, counts.failures), (1, 0, 2));
+        assert_eq!(state.of(0).requests.get(), 0);
     }
 }

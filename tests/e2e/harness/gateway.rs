@@ -96,6 +96,14 @@ impl Gateway {
         Gateway::start_as(driver, yaml, command)
     }
 
+    /// Starts with standard output going to this file or named pipe.
+    #[track_caller]
+    pub(crate) fn start_with_stdout(driver: Driver, yaml: &str, path: &Path) -> Gateway {
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$0\" \"$@\" >>\"$STDOUT\"", RINGWAY]).env("STDOUT", path);
+        Gateway::start_as(driver, yaml, command)
+    }
+
     #[track_caller]
     fn start_as(driver: Driver, yaml: &str, mut command: Command) -> Gateway {
         let (file, listeners) = write_file(driver, yaml);

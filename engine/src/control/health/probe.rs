@@ -1,0 +1,212 @@
+//! One check of one endpoint: a connection, and on it a GET whose answer is looked at.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use memchr::memmem;
+use ringway_config as config;
+use ringway_config::{HealthCheck, HttpProbe, Period};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::http1::{self, Body, Decoder, Event, HeadLimits, MAX_FIELDS, Scanner};
+use crate::limits::{HEALTH_BODY, HEALTH_HEAD, INTERIM_ANSWERS};
+use crate::message::{Method, ResponseHead};
+
+/// Bytes of one read.
+const READ: usize = 4096;
+
+/// What to ask, ready to be asked.
+pub(super) struct Probe {
+    address: SocketAddr,
+    timeout: Duration,
+    http: Option<(HttpProbe, Vec<u8>)>,
+}
+
+impl Probe {
+    /// A check of the endpoint at `address`, which is one of `target`.
+    pub(super) fn new(settings: &HealthCheck, address: SocketAddr, target: &str) -> Probe {
+        let http = match &settings.probe {
+            config::Probe::Tcp => None,
+            config::Probe::Http(http) => Some((http.clone(), request(http, target))),
+        };
+        Probe { address, timeout: settings.timeout.0, http }
+    }
+
+    /// Asks once. The verdict is `Err` with the reason when the endpoint is not as it should be.
+    ///
+    /// # Errors
+    /// When this process lacks what it takes to ask.
+    pub(super) async fn ask(&self) -> io::Result<Result<(), String>> {
+        let late = || {
+            let timeout = Period(self.timeout);
+            Ok(Err(format!("it did not answer within {timeout}")))
+        };
+        tokio::time::timeout(self.timeout, self.connect_and_ask()).await.unwrap_or_else(|_| late())
+    }
+
+    async fn connect_and_ask(&self) -> io::Result<Result<(), String>> {
+        let mut stream = match TcpStream::connect(self.address).await {
+            // A socket of an ephemeral port may be connected to itself, when nobody listens there.
+            Ok(stream) if stream.local_addr()? == self.address => {
+                return Ok(Err("it cannot be connected to".to_owned()));
+            }
+            Ok(stream) => stream,
+            Err(error) => {
+                return match error.raw_os_error() {
+                    Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EADDRNOTAVAIL) => {
+                        Err(error)
+                    }
+                    _ => Ok(Err(format!("it cannot be connected to: {error}"))),
+                };
+            }
+        };
+        let Some((http, request)) = &self.http else { return Ok(Ok(())) };
+        Ok(exchange(&mut stream, http, request).await)
+    }
+}
+
+/// The request, written once.
+fn request(http: &HttpProbe, target: &str) -> Vec<u8> {
+    let host = http.host.as_deref().unwrap_or(target);
+    let mut text = format!("GET {} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n", http.path);
+    if !http.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent")) {
+        text += concat!("User-Agent: ringway-health/", env!("CARGO_PKG_VERSION"), "\r\n");
+    }
+    for (name, value) in &http.headers {
+        text += &format!("{name}: {value}\r\n");
+    }
+    text += "\r\n";
+    text.into_bytes()
+}
+
+async fn exchange(stream: &mut TcpStream, http: &HttpProbe, request: &[u8]) -> Result<(), String> {
+    // An origin may answer and close before it has read all of this; what it said counts.
+    let _ = stream.write_all(request).await;
+    let mut raw = Vec::with_capacity(READ);
+    let mut head = ResponseHead::default();
+    let framing = receive_head(stream, &mut raw, &mut head).await?;
+    if !http.expect_status.iter().any(|range| range.contains(head.status)) {
+        return Err(format!("it answered {}", head.status));
+    }
+    let text = http.expect_body.as_bytes();
+    if text.is_empty() {
+        return Ok(());
+    }
+    let mut body = Expected { text, framing: Framing::new(framing), found: Vec::new() };
+    raw.drain(..head.len);
+    loop {
+        match body.take(&raw)? {
+            Search::Found => return Ok(()),
+            Search::Over => return Err("its body lacks the expected text".to_owned()),
+            Search::More => {}
+        }
+        raw.clear();
+        if let Ok(0) | Err(_) = stream.read_buf(&mut raw).await {
+            return Err("its body ended without the expected text".to_owned());
+        }
+    }
+}
+
+/// Reads up to the final head; what was read behind it stays in `raw`.
+async fn receive_head(
+    stream: &mut TcpStream,
+    raw: &mut Vec<u8>,
+    head: &mut ResponseHead,
+) -> Result<Body, String> {
+    let limits =
+        HeadLimits { max_head: HEALTH_HEAD, max_line: HEALTH_HEAD, max_fields: MAX_FIELDS };
+    let bad = |error| format!("it did not answer in HTTP: {error}");
+    let mut scanner = Scanner::default();
+    let mut interims = 0;
+    loop {
+        if let Some(len) = scanner.scan(raw, &limits).map_err(bad)? {
+            http1::parse_response(&raw[..len], head, &limits).map_err(bad)?;
+            if !(100..200).contains(&head.status) {
+                return http1::response_body(head, &raw[..len], Method::Get).map_err(bad);
+            }
+            interims += 1;
+            if interims > INTERIM_ANSWERS || head.status == 101 {
+                return Err("it sent interim answers only".to_owned());
+            }
+            raw.drain(..len);
+            scanner.reset();
+            continue;
+        }
+        raw.reserve(READ);
+        match stream.read_buf(raw).await {
+            Ok(1..) => {}
+            Ok(0) => return Err("it closed the connection without an answer".to_owned()),
+            Err(error) => return Err(format!("it did not answer: {error}")),
+        }
+    }
+}
+
+/// The search for a text in a body.
+struct Expected<'a> {
+    text: &'a [u8],
+    framing: Framing,
+    /// The body so far, framing taken off.
+    found: Vec<u8>,
+}
+
+enum Framing {
+    Left(u64),
+    Chunked(Box<Decoder>),
+}
+
+impl Framing {
+    fn new(body: Body) -> Framing {
+        match body {
+            Body::Empty => Framing::Left(0),
+            Body::Length(length) => Framing::Left(length),
+            Body::UntilClose => Framing::Left(u64::MAX),
+            Body::Chunked => Framing::Chunked(Box::default()),
+        }
+    }
+}
+
+enum Search {
+    Found,
+    /// The body goes on, and so may the search.
+    More,
+    /// The body is over, or too long to be searched on.
+    Over,
+}
+
+impl Expected<'_> {
+    fn take(&mut self, mut came: &[u8]) -> Result<Search, String> {
+        let mut over = false;
+        match &mut self.framing {
+            Framing::Left(left) => {
+                let taken = came.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                self.found.extend_from_slice(&came[..taken]);
+                *left -= taken as u64;
+                over = *left == 0;
+            }
+            Framing::Chunked(decoder) => loop {
+                let bad = |error| format!("its body is broken: {error}");
+                let (used, event) = decoder.decode(came).map_err(bad)?;
+                if let Event::Data(range) = &event {
+                    self.found.extend_from_slice(&came[range.clone()]);
+                }
+                came = &came[used..];
+                match event {
+                    Event::Data(_) => {}
+                    Event::More => break,
+                    Event::End => {
+                        over = true;
+                        break;
+                    }
+                }
+            },
+        }
+        self.found.truncate(HEALTH_BODY);
+        Ok(match memmem::find(&self.found, self.text) {
+            Some(_) => Search::Found,
+            None if over || self.found.len() == HEALTH_BODY => Search::Over,
+            None => Search::More,
+        })
+    }
+}

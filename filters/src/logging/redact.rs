@@ -1,0 +1,151 @@
+//! What is not to be read in the log, and bytes that a line cannot hold.
+
+use ringway_engine::http1::write::hex;
+
+/// What stands for a value that is not to be read.
+pub(super) const HIDDEN: &[u8] = b"***";
+
+/// Bytes of one value that are logged. A head may have 64 KiB, and eight of them are a batch.
+pub(super) const LONGEST: usize = 4096;
+
+/// Appends a query with the values of the parameters hidden that have one of these names, calling
+/// `put` with what may be read, piece by piece.
+pub(super) fn query(query: &[u8], names: &[String], mut put: impl FnMut(&[u8])) {
+    for (at, pair) in query.split(|&byte| byte == b'&').enumerate() {
+        if at > 0 {
+            put(b"&");
+        }
+        let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
+        if name.len() < pair.len() && names.iter().any(|hidden| spells(name, hidden)) {
+            put(name);
+            put(b"=");
+            put(HIDDEN);
+        } else {
+            put(pair);
+        }
+    }
+}
+
+/// True when a program behind the gateway may read `name`: escapes decoded, in any case.
+fn spells(name: &[u8], hidden: &str) -> bool {
+    let mut name = name;
+    let mut letters = hidden.bytes();
+    loop {
+        let (letter, rest) = match name {
+            [] => return letters.next().is_none(),
+            [b'%', high, low, rest @ ..] => match (digit(*high), digit(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, rest),
+                _ => (b'%', &name[1..]),
+            },
+            [byte, rest @ ..] => (*byte, rest),
+        };
+        if !letters.next().is_some_and(|hidden| hidden.eq_ignore_ascii_case(&letter)) {
+            return false;
+        }
+        name = rest;
+    }
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).map(|digit| digit as u8)
+}
+
+/// Appends the inside of a JSON string (RFC 8259 §7). Control characters, C1 included, are escaped
+/// (HTTP_SAFETY rule 27); what is not UTF-8 becomes U+FFFD.
+pub(super) fn json(out: &mut Vec<u8>, text: &[u8]) {
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    if text.iter().all(plain) {
+        return out.extend_from_slice(text);
+    }
+    for chunk in text.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            match letter {
+                '"' | '\\' => out.extend_from_slice(&[b'\\', letter as u8]),
+                letter if letter.is_control() => {
+                    out.extend_from_slice(b"\\u00");
+                    byte_hex(out, letter as u8);
+                }
+                letter => put_char(out, letter),
+            }
+        }
+        if !chunk.invalid().is_empty() {
+            put_char(out, char::REPLACEMENT_CHARACTER);
+        }
+    }
+}
+
+/// Appends text for a line of words: `"`, `\`, control characters and what is not UTF-8 escaped as
+/// web servers do it, `\x0a`. Of a `word` blanks are escaped too: it stands between blanks.
+pub(super) fn plain(out: &mut Vec<u8>, text: &[u8], word: bool) {
+    for chunk in text.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            match letter {
+                '"' | '\\' => out.extend_from_slice(&[b'\\', letter as u8]),
+                letter if letter.is_control() || (word && letter == ' ') => {
+                    let mut bytes = [0; 4];
+                    escaped(out, letter.encode_utf8(&mut bytes).as_bytes());
+                }
+                letter => put_char(out, letter),
+            }
+        }
+        escaped(out, chunk.invalid());
+    }
+}
+
+fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    for &byte in bytes {
+        out.extend_from_slice(b"\\x");
+        byte_hex(out, byte);
+    }
+}
+
+fn byte_hex(out: &mut Vec<u8>, byte: u8) {
+    if byte < 16 {
+        out.push(b'0');
+    }
+    hex(out, byte.into());
+}
+
+fn put_char(out: &mut Vec<u8>, letter: char) {
+    out.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_parameters_are_found_however_they_are_spelt() {
+        let names = ["token".to_owned(), "sig".to_owned()];
+        for (written, read) in [
+            ("", ""),
+            ("a=1", "a=1"),
+            ("token=secret", "token=***"),
+            ("a=1&token=secret&b=2", "a=1&token=***&b=2"),
+            ("TOKEN=s&%74oken=s&t%6Fken=s=t", "TOKEN=***&%74oken=***&t%6Fken=***"),
+            ("token=&token&tokens=1&xtoken=2", "token=***&token&tokens=1&xtoken=2"),
+            ("%zz=1&%7=2&sig=3&", "%zz=1&%7=2&sig=***&"),
+        ] {
+            let mut out = Vec::new();
+            query(written.as_bytes(), &names, |piece| out.extend_from_slice(piece));
+            assert_eq!(String::from_utf8_lossy(&out), read);
+        }
+    }
+
+    #[test]
+    fn nothing_breaks_a_line() {
+        let evil = b"a\r\n\0\x1b[31m\x7f\xc2\x9b\"\\\xff\xc3\xa9 b";
+        let mut out = Vec::new();
+        json(&mut out, evil);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text, "a\\u000d\\u000a\\u0000\\u001b[31m\\u007f\\u009b\\\"\\\\\u{fffd}\u{e9} b");
+        let read: String = serde_json::from_str(&format!("\"{text}\"")).unwrap();
+        assert_eq!(read, "a\r\n\0\u{1b}[31m\u{7f}\u{9b}\"\\\u{fffd}\u{e9} b");
+        let mut out = Vec::new();
+        plain(&mut out, evil, true);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "a\\x0d\\x0a\\x00\\x1b[31m\\x7f\\xc2\\x9b\\\"\\\\\\xff\u{e9}\\x20b"
+        );
+    }
+}
