@@ -22,11 +22,13 @@ use crate::http1::{self, Body, Scanner};
 use crate::io::{Reader, Side, Writer, alongside};
 use crate::limits::INTERIM_ANSWERS;
 use crate::message::Version;
-use crate::relay::{Bounds, Framing, Incoming, RelayError, relay};
+use crate::relay::{Bounds, Framing, RelayError, relay};
 use crate::respond;
 use crate::response::{Relayed, Response};
 use crate::snapshot::Route;
 use crate::tunnel;
+use crate::until::{self, Until};
+use crate::upload::{Upload, request_framing, upload_error};
 use crate::upstream::{Endpoint, Lease, Upstream};
 
 /// What every attempt of an exchange has in common.
@@ -42,6 +44,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) from: SocketAddr,
     /// Requests that the client's connection has carried, this one included.
     pub(crate) served: u64,
+    /// When it is over, if a filter says so.
+    pub(crate) until: Option<Until>,
     /// The head of the answer is there.
     pub(crate) answered: Cell<bool>,
 }
@@ -79,22 +83,6 @@ enum Heard {
     Nothing(Error),
 }
 
-/// The client's body on its way up.
-struct Upload {
-    body: Incoming,
-    /// What was read and not yet taken.
-    input: Buffer,
-    /// Why it cannot go on; set before its start when the upstream did not even take the head.
-    broken: Option<RelayError>,
-}
-
-impl Upload {
-    fn new(body: Body) -> Self {
-        let body = Incoming::new(body);
-        Upload { body, input: Buffer::default(), broken: None }
-    }
-}
-
 impl Attempt<'_> {
     /// Makes the attempt on `lease`.
     pub(crate) async fn make(
@@ -112,6 +100,9 @@ impl Attempt<'_> {
         }
         let whole = up.body.is_done();
         exchange.request.body_begun = !whole;
+        if let Some(until) = &self.until {
+            lease.stream.watch().over_within(until.left());
+        }
         let (mut reader, mut writer) = lease.stream.split();
         let (written, out) = writer.write_all(out, self.upstream_idle()).await;
         buffers.give(out);
@@ -122,8 +113,17 @@ impl Attempt<'_> {
             let (reader, writer) = (&mut reader, &mut client_writer);
             self.hear(exchange, whole, reader, writer, upload.as_mut()).await
         };
+        let over = self.until.filter(|_| lease.stream.watch().is_over());
+        if self.until.is_some() {
+            lease.stream.watch().never_over();
+            connection.stream.watch().never_over();
+        }
         match heard {
-            Heard::Response { relayed, busy } => {
+            Heard::Response { mut relayed, busy } => {
+                if over.is_some() {
+                    relayed.clean = false;
+                    relayed.error = relayed.error.map(|_| GatewayError::Timeout.into());
+                }
                 self.ended(exchange, up, relayed, whole, busy, lease)
             }
             Heard::Upgrade => self.upgrade(connection, exchange, lease).await,
@@ -134,7 +134,10 @@ impl Attempt<'_> {
                 }
                 Attempted::Unwanted(next)
             }
-            Heard::Nothing(error) => self.failed(exchange, up, error, whole, lease.reused),
+            Heard::Nothing(error) => {
+                let over = over.map(|until| until.error(self.from));
+                self.failed(exchange, up, error, over, whole, lease.reused)
+            }
         }
     }
 
@@ -172,6 +175,9 @@ impl Attempt<'_> {
                 };
                 return Heard::Unwanted { next, clean: whole_answer && !upload.is_busy() };
             }
+        }
+        if self.until.is_some() {
+            until::relay(exchange.deadline, reader, client);
         }
         let bounds = self.response_bounds();
         let response = Response {
@@ -218,11 +224,15 @@ impl Attempt<'_> {
         exchange: &mut Exchange,
         up: Upload,
         error: Error,
+        over: Option<Error>,
         whole: bool,
         reused: bool,
     ) -> Attempted {
         exchange.request.received = up.body.received();
         self.course.worker.buffers.give(up.input);
+        if let Some(error) = over {
+            return Attempted::Failed { error, repeatable: whole };
+        }
         if let Some(error) = up.broken.and_then(|e| upload_error(e, self.from)) {
             return Attempted::Failed { error, repeatable: false };
         }
@@ -445,32 +455,6 @@ impl Attempt<'_> {
         exchange.response.sent = carried.down;
         Attempted::Ended(Ended { status: 101, error: None, after: After::Close })
     }
-}
-
-/// A request's body goes up as it came, counted or chunked anew.
-fn request_framing(body: Body) -> Framing {
-    match body {
-        Body::Empty | Body::UntilClose => Framing::None,
-        Body::Length(n) => Framing::Length(n),
-        Body::Chunked => Framing::Chunked,
-    }
-}
-
-/// What a broken upload means. `None` when the upstream broke it: it may have answered before.
-fn upload_error(error: RelayError, to: SocketAddr) -> Option<Error> {
-    Some(match error {
-        RelayError::Write(e) if e.kind() == io::ErrorKind::TimedOut => {
-            UpstreamError::Stalled(to).into()
-        }
-        RelayError::Write(_) => return None,
-        RelayError::TooLarge => ClientError::BodyTooLarge.into(),
-        RelayError::Coding(e) => ClientError::Body(e).into(),
-        RelayError::Coder(e) => GatewayError::Coder(e).into(),
-        RelayError::Read(e) if e.kind() == io::ErrorKind::TimedOut => {
-            ClientError::BodyTimeout.into()
-        }
-        RelayError::Read(e) => ClientError::Gone(e).into(),
-    })
 }
 
 fn is_closed(error: &Error) -> bool {

@@ -76,6 +76,9 @@ pub enum UpstreamError {
     /// The first byte of the answer did not come in time.
     #[error("{0} did not answer in time")]
     FirstByteTimeout(SocketAddr),
+    /// The answer did not begin within the time that a filter gives each attempt.
+    #[error("{0} did not answer within the time of one attempt")]
+    TryTimeout(SocketAddr),
     /// The answer's head is not one.
     #[error("bad response head from {0}: {1}")]
     Head(SocketAddr, HeadError),
@@ -108,6 +111,9 @@ pub enum GatewayError {
     /// A filter that codes bodies cannot go on.
     #[error("the response cannot be coded: {0}")]
     Coder(io::Error),
+    /// The time that a filter gives the whole exchange was over.
+    #[error("the time for the whole exchange is over")]
+    Timeout,
     /// More attempts were asked for than one exchange may make.
     #[error("too many attempts")]
     Attempts,
@@ -158,6 +164,7 @@ impl Error {
             Error::Upstream(U::ConnectTimeout(_)) => (504, "connect_timeout", true),
             Error::Upstream(U::Closed(_)) => (502, "upstream_closed", true),
             Error::Upstream(U::FirstByteTimeout(_)) => (504, "first_byte_timeout", true),
+            Error::Upstream(U::TryTimeout(_)) => (504, "try_timeout", true),
             Error::Upstream(U::Head(..)) => (502, "bad_response_head", true),
             Error::Upstream(U::Interim(_)) => (502, "endless_interim", true),
             Error::Upstream(U::UnaskedUpgrade(_)) => (502, "unasked_upgrade", true),
@@ -167,6 +174,7 @@ impl Error {
             Error::Gateway(G::Resources(_)) => (503, "no_resources", true),
             Error::Gateway(G::Rewrite(_)) => (500, "bad_rewrite", true),
             Error::Gateway(G::Coder(_)) => (500, "bad_coder", false),
+            Error::Gateway(G::Timeout) => (504, "timeout", true),
             Error::Gateway(G::Attempts) => (502, "too_many_attempts", true),
         };
         Reply { status: Some(status), code, keep }
@@ -190,10 +198,12 @@ impl Error {
             Error::Upstream(
                 U::Closed(_)
                 | U::FirstByteTimeout(_)
+                | U::TryTimeout(_)
                 | U::Head(..)
                 | U::Interim(_)
                 | U::UnaskedUpgrade(_),
             ) => "response_head",
+            Error::Gateway(G::Timeout) => "exchange",
             Error::Upstream(U::Truncated(_) | U::Body(..) | U::Stalled(_))
             | Error::Gateway(G::Coder(_)) => "response_body",
         }

@@ -120,6 +120,11 @@ impl Reader<'_> {
         self.watch.read_within(time);
     }
 
+    /// The stream's deadlines.
+    pub(crate) fn watch(&self) -> &Watch {
+        self.watch
+    }
+
     /// Takes the deadline away.
     pub(crate) fn any_time(&self) {
         self.watch.read_any_time();
@@ -150,6 +155,8 @@ impl<F: Future<Output = BufResult<usize, Buffer>>> Future for Reading<'_, F> {
             Ok(0) | Err(_) if this.watch.read_expired() => {
                 (Err(io::ErrorKind::TimedOut.into()), buffer)
             }
+            // A socket that is shut down gives out what had come before, which may not end.
+            _ if this.watch.is_over() => (Err(io::ErrorKind::TimedOut.into()), buffer),
             other => (other, buffer),
         })
     }
@@ -167,7 +174,10 @@ impl Writer<'_> {
     ) -> (io::Result<()>, Buffer) {
         let mut result = Ok(());
         while result.is_ok() && !buffer.is_empty() {
-            self.watch.write_within(stall);
+            if !self.watch.write_within(stall) {
+                result = Err(io::ErrorKind::TimedOut.into());
+                break;
+            }
             let written;
             (written, buffer) = self.half.write(buffer).await;
             result = match written {
@@ -176,13 +186,20 @@ impl Writer<'_> {
                     buffer.advance(n);
                     Ok(())
                 }
-                Err(_) if self.watch.write_expired() => Err(io::ErrorKind::TimedOut.into()),
+                Err(_) if self.watch.write_expired() || self.watch.is_over() => {
+                    Err(io::ErrorKind::TimedOut.into())
+                }
                 Err(e) => Err(e),
             };
         }
         // A peer that takes no more may still have something to say.
         self.watch.write_any_time();
         (result, buffer)
+    }
+
+    /// Ends both directions in `time`, whatever comes and goes until then.
+    pub(crate) fn over_within(&self, time: Duration) {
+        self.watch.over_within(time);
     }
 
     /// Sets the deadline of the reads of the same stream's other direction.

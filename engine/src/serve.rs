@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::attempt::{Attempt, Attempted};
 use crate::choose::{choose_upstream, hash_key};
-use crate::clock;
+use crate::clock::{self, Serving};
 use crate::course::{Course, Ended};
 use crate::downstream::{After, Connection};
 use crate::error::{ClientError, Error, GatewayError, UpstreamError};
@@ -25,6 +25,7 @@ use crate::respond;
 use crate::snapshot::{Action, Destination, Route, Rules};
 use crate::target::{find_route, render_location, retarget};
 use crate::template::Template;
+use crate::until::Until;
 use crate::upstream::{Upstream, checkout};
 use crate::worker::Worker;
 
@@ -58,11 +59,13 @@ pub(crate) async fn serve(
             let (passed, answer) = chain.on_request(exchange).await;
             let course = Course { worker, adopted: &adopted, chain, passed };
             match (answer, routed) {
-                (Some(answer), _) => {
+                (Ok(Some(answer)), _) => {
                     respond::own(&course, connection, exchange, body, &answer).await
                 }
-                (None, Err(e)) => respond::error(&course, connection, exchange, body, e).await,
-                (None, Ok(at)) => act(&course, at, connection, exchange, body).await,
+                (Ok(None), Ok(at)) => act(&course, at, connection, exchange, body).await,
+                (Err(e), _) | (Ok(None), Err(e)) => {
+                    respond::error(&course, connection, exchange, body, e).await
+                }
             }
         }
     };
@@ -196,6 +199,9 @@ async fn forward_to(
     let mut at = choose_upstream(snapshot, to, exchange, || course.worker.random())?;
     let mut fresh = false;
     for _ in 0..ATTEMPTS {
+        if exchange.deadline.is_some_and(|deadline| deadline <= clock::now()) {
+            return Err(GatewayError::Timeout.into());
+        }
         let upstream = &**course.adopted.upstream(at);
         exchange.upstream.clear();
         exchange.upstream.push_str(&upstream.plan.name);
@@ -267,10 +273,25 @@ async fn attempt(
     exchange.endpoint = Some(from);
     exchange.attempts += 1;
     exchange.times.attempt_begins(clock::now());
-    match checkout(endpoint, &settings.pool, connect, fresh, deadlines).await {
+    let until = Until::of(exchange);
+    let lease = checkout(endpoint, &settings.pool, connect, fresh, deadlines);
+    let lease = match until {
+        None => lease.await,
+        Some(until) => match clock::within(until.left(), lease).await {
+            Some(lease) => lease,
+            None => return Attempted::Failed { error: until.error(from), repeatable },
+        },
+    };
+    match lease {
         Ok(lease) => {
             let shard = &course.worker.shard;
             if lease.reused { &shard.reuses } else { &shard.connects }.add(1);
+            // Ended with its upstream, an exchange never looks whole to its client.
+            lease.stream.watch().serves(
+                exchange
+                    .route
+                    .map(|at| Serving { adopted: course.adopted.number, route: at as u32 }),
+            );
             if !lease.reused {
                 exchange.times.connected(clock::now());
             }
@@ -278,7 +299,7 @@ async fn attempt(
             let answered = Cell::new(false);
             let endpoint = lease.endpoint.clone();
             let attempt =
-                Attempt { course, route, upstream, body, endpoint, from, served, answered };
+                Attempt { course, route, upstream, body, endpoint, from, served, until, answered };
             attempt.make(connection, exchange, lease).await
         }
         Err(error) if upstream.has_other(&exchange.tried, from) => {
@@ -299,6 +320,8 @@ async fn try_elsewhere(upstream: &Upstream, exchange: &mut Exchange, pause: Dura
         }
         _ => exchange.tried.clear(),
     }
+    let left = exchange.deadline.map(|end| end.saturating_duration_since(clock::now()));
+    let pause = left.map_or(pause, |left| pause.min(left));
     if !pause.is_zero() {
         clock::sleep(pause).await;
     }

@@ -66,14 +66,17 @@ registry! {
     circuit_breaker CircuitBreaker,
     compress Compress,
     cors Cors,
+    fallback Fallback,
     fault Fault,
     headers Headers,
     logging Logging,
+    rate_limit RateLimit,
     redirect Redirect,
     request_id RequestId,
     retry Retry,
     rewrite Rewrite,
     security_headers SecurityHeaders,
+    timeout Timeout,
 }
 
 /// Names the filter in front of the field that is wrong: its settings stand below its name.

@@ -18,6 +18,7 @@ mod route;
 mod filters;
 
 mod auth;
+mod limits_filters;
 
 mod resilience;
 
@@ -62,3 +63,5 @@ mod admin;
 mod curl;
 
 mod cli;
+
+mod diff;
