@@ -122,6 +122,7 @@ mod upload;
 mod forward;
 mod response;
 mod relay;
+mod coded;
 mod tunnel;
 mod respond;
 pub mod record;

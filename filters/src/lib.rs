@@ -65,6 +65,7 @@ registry! {
     auth Auth,
     authorize Authorize,
     circuit_breaker CircuitBreaker,
+    compress Compress,
     cors Cors,
     fallback Fallback,
     fault Fault,

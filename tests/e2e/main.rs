@@ -26,6 +26,8 @@ mod resilience;
 
 mod paths;
 
+mod compress;
+
 mod logging;
 
 mod metrics;
