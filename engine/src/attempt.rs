@@ -36,6 +36,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) upstream: &'a Upstream,
     /// How the client frames the body.
     pub(crate) body: Body,
+    /// How many bytes it may have.
+    pub(crate) max_body: u64,
     /// The endpoint, which is told how it did.
     pub(crate) endpoint: Rc<Endpoint>,
     /// Its address.
@@ -193,7 +195,7 @@ impl Attempt<'_> {
         let bounds = Bounds {
             read: self.route.read,
             write: self.upstream_idle(),
-            max: self.route.max_body,
+            max: self.max_body,
             min_rate: self.route.min_body_rate,
         };
         let framing = request_framing(self.body);
@@ -317,7 +319,7 @@ impl Attempt<'_> {
         let came = &exchange.request.raw()[head..];
         let taken = up.body.take(came, request_framing(self.body), out.tail());
         exchange.request.taken = head + taken.map_err(ClientError::Body)?;
-        if up.body.received() > self.route.max_body {
+        if up.body.received() > self.max_body {
             return Err(ClientError::BodyTooLarge.into());
         }
         Ok(())

@@ -189,7 +189,8 @@ async fn forward_to(
     exchange: &mut Exchange,
     body: Body,
 ) -> Result<Ended, Error> {
-    if matches!(body, Body::Length(n) if n > route.max_body) {
+    let max_body = exchange.request.most_body(route.max_body);
+    if matches!(body, Body::Length(n) if n > max_body) {
         return Err(ClientError::BodyTooLarge.into());
     }
     let snapshot = &course.adopted.snapshot;
@@ -276,9 +277,19 @@ async fn attempt(
             }
             let served = connection.served;
             let answered = Cell::new(false);
+            let max_body = exchange.request.most_body(route.max_body);
             let endpoint = lease.endpoint.clone();
-            let attempt =
-                Attempt { course, route, upstream, body, endpoint, from, served, answered };
+            let attempt = Attempt {
+                course,
+                route,
+                upstream,
+                body,
+                max_body,
+                endpoint,
+                from,
+                served,
+                answered,
+            };
             attempt.make(connection, exchange, lease).await
         }
         Err(error) if upstream.has_other(&exchange.tried, from) => {

@@ -56,10 +56,12 @@ macro_rules! registry {
 }
 
 registry! {
+    body_limit BodyLimit,
     circuit_breaker CircuitBreaker,
     cors Cors,
     fault Fault,
     headers Headers,
+    ip_access IpAccess,
     logging Logging,
     rate_limit RateLimit,
     redirect Redirect,
