@@ -58,6 +58,7 @@ macro_rules! registry {
 registry! {
     body_limit BodyLimit,
     circuit_breaker CircuitBreaker,
+    concurrency_limit ConcurrencyLimit,
     cors Cors,
     fault Fault,
     headers Headers,
