@@ -17,6 +17,7 @@ use ringway_filters::FilterSettings;
 /// An entry of `filters:` in one line, and the header fields of a request that it lets pass.
 const ROWS: &[(&str, &str)] = &[
     ("body_limit: {max: 1MiB}", "Content-Length: 1000"),
+    ("cors: {allow_origins: [\"*\"]}", "X-A: a"),
     ("headers: {request: {set: {X-A: a}, remove: [X-B]}, response: {add: {X-C: c}}}", "X-B: b"),
     ("ip_access: {allow: [0.0.0.0/0, 10.0.0.0/8], deny: [192.0.2.0/24]}", "X-A: a"),
     ("rate_limit: {qps: 1000000}", "X-A: a"),
