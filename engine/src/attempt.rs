@@ -38,6 +38,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) upstream: &'a Upstream,
     /// How the client frames the body.
     pub(crate) body: Body,
+    /// How many bytes it may have.
+    pub(crate) max_body: u64,
     /// The endpoint, which is told how it did.
     pub(crate) endpoint: Rc<Endpoint>,
     /// Its address.
@@ -206,7 +208,7 @@ impl Attempt<'_> {
         let bounds = Bounds {
             read: self.route.read,
             write: self.upstream_idle(),
-            max: self.route.max_body,
+            max: self.max_body,
             min_rate: self.route.min_body_rate,
         };
         let framing = request_framing(self.body);
@@ -348,7 +350,7 @@ impl Attempt<'_> {
         }
         exchange.request.taken = head + taken.map_err(ClientError::Body)?;
         exchange.request.body_begun = begun;
-        if up.body.received() > self.route.max_body {
+        if up.body.received() > self.max_body {
             return Err(ClientError::BodyTooLarge.into());
         }
         Ok(())

@@ -177,6 +177,8 @@ pub struct Request {
     pub(crate) keep: u64,
     /// Bytes of the body that have been received.
     pub received: u64,
+    /// The most bytes that the body may have, if a filter says so; never more than the route says.
+    pub max_body: Option<u64>,
 }
 
 /// The response of an exchange: an upstream's, or the gateway's own.
@@ -240,17 +242,29 @@ impl Exchange {
     /// # Errors
     /// What is wrong with the head.
     pub fn with_request(head: &[u8], started: Instant) -> Result<Self, HeadError> {
+        let mut exchange = Exchange::new(started);
+        exchange.receive(head, started)?;
+        Ok(exchange)
+    }
+
+    /// Forgets the last exchange and receives this request, whose path is normal, into the same
+    /// memory: for tests of filters too.
+    ///
+    /// # Errors
+    /// What is wrong with the head.
+    pub fn receive(&mut self, head: &[u8], started: Instant) -> Result<(), HeadError> {
         let limits =
             HeadLimits { max_head: head.len(), max_line: head.len(), max_fields: MAX_FIELDS };
-        let mut exchange = Exchange::new(started);
-        let request = &mut exchange.request;
+        self.reset(self.client.peer, started);
+        let request = &mut self.request;
+        request.raw.clear();
         request.raw.extend(head);
         parse_request(head, &mut request.head, &limits)?;
         request.target.extend_from_slice(request.head.path_and_query(head));
         let mut parts = request.target.splitn(2, |&byte| byte == b'?');
         request.path.extend_from_slice(parts.next().unwrap_or_default());
         request.query.extend_from_slice(parts.next().unwrap_or_default());
-        Ok(exchange)
+        Ok(())
     }
 
     /// Forgets the last exchange; the memory stays.
@@ -431,6 +445,11 @@ impl Request {
         self.head.asked_by_preflight(self.raw())
     }
 
+    /// The most bytes that the body may have on a route that allows so many.
+    pub(crate) fn most_body(&self, of_route: u64) -> u64 {
+        self.max_body.map_or(of_route, |most| most.min(of_route))
+    }
+
     /// The first value of a known header as it arrived.
     pub fn field(&self, name: FieldName) -> Option<&[u8]> {
         self.head.field(self.raw(), name)
@@ -448,6 +467,7 @@ impl Request {
         self.repeatable = true;
         self.keep = 0;
         self.received = 0;
+        self.max_body = None;
     }
 }
 

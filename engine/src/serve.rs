@@ -210,7 +210,8 @@ async fn try_all(
     up: &mut Upload,
     body: Body,
 ) -> Result<Ended, Error> {
-    if matches!(body, Body::Length(n) if n > route.max_body) {
+    let max_body = exchange.request.most_body(route.max_body);
+    if matches!(body, Body::Length(n) if n > max_body) {
         return Err(ClientError::BodyTooLarge.into());
     }
     let snapshot = &course.adopted.snapshot;
@@ -317,12 +318,14 @@ async fn attempt(
             }
             let served = connection.served;
             let (answered, repeatable) = (Cell::new(false), Cell::new(repeatable));
+            let max_body = exchange.request.most_body(route.max_body);
             let endpoint = lease.endpoint.clone();
             let attempt = Attempt {
                 course,
                 route,
                 upstream,
                 body,
+                max_body,
                 endpoint,
                 from,
                 served,

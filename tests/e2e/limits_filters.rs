@@ -3,7 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Driver, Gateway, Origin, Response, dedent, forward_route, scenes};
+use crate::harness::{
+    Driver, Gate, Gateway, Origin, Response, chunked, dedent, forward_route, ok, scenes,
+};
 
 scenes![
     over_the_rate_is_429_and_passes_after_the_wait,
@@ -14,6 +16,11 @@ scenes![
     a_dry_run_lets_pass,
     a_leaky_bucket_delays,
     a_window_counts,
+    too_many_at_once_are_503,
+    an_adaptive_limit_passes_what_is_borne,
+    a_long_body_is_413_at_once,
+    a_chunked_body_is_413_on_its_way,
+    who_is_not_allowed_is_403,
 ];
 
 /// Waits for as long as the answer says, as a polite client does.
@@ -185,4 +192,106 @@ fn a_window_counts(driver: Driver) {
     (0..6).for_each(|_| drop(client.get("/").expect(200)));
     let answer = client.get("/").expect(429);
     assert_eq!(answer.field("ratelimit-policy"), Some("\"route\";q=6;w=600"));
+}
+
+fn too_many_at_once_are_503(driver: Driver) {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin = Origin::script(move |connection| {
+        while connection.request()?.is_some() {
+            held.pass()?;
+            connection.write(ok("hi"))?;
+        }
+        Ok(())
+    });
+    let limit = "
+        filters:
+          - concurrency_limit: {max: 2}
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, limit);
+    let (mut one, mut two, mut three) = (gateway.client(), gateway.client(), gateway.client());
+    one.request("GET", "/", &[]);
+    two.request("GET", "/", &[]);
+    origin.await_requests(2);
+    let answer = three.get("/").expect_error(503);
+    assert_eq!(answer.field("retry-after"), Some("1"));
+    gate.open();
+    gate.open();
+    one.answer().expect(200);
+    two.answer().expect(200);
+    gate.open();
+    three.get("/").expect(200);
+    assert_eq!(origin.count(), 3);
+}
+
+fn an_adaptive_limit_passes_what_is_borne(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let limit = "
+        filters:
+          - concurrency_limit:
+              adaptive: {min: 4, max: 100}
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, limit);
+    let mut client = gateway.client();
+    (0..200).for_each(|_| drop(client.get("/").expect(200)));
+}
+
+fn a_long_body_is_413_at_once(driver: Driver) {
+    let origin = Origin::echo();
+    let limit = "
+        filters:
+          - body_limit: {max: 10B}
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, limit);
+    let mut client = gateway.client();
+    client.post("/", b"0123456789").expect(200);
+    client.post("/", b"0123456789a").expect_error(413);
+    // Before any of it has come.
+    gateway.client().request("POST", "/", &["Content-Length: 11"]).answer().expect_error(413);
+    assert_eq!(origin.count(), 1);
+}
+
+fn a_chunked_body_is_413_on_its_way(driver: Driver) {
+    let origin = Origin::echo();
+    let limit = "
+        filters:
+          - body_limit: {max: 10B}
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, limit);
+    gateway.client().send(chunked("/", &["01234", "56789"], &[])).answer().expect(200);
+    gateway.client().send(chunked("/", &["01234", "56789", "a"], &[])).answer().expect_error(413);
+    // Also when the first part of it has gone up before the rest comes.
+    let mut client = gateway.client();
+    client
+        .send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .send("5\r\n01234\r\n");
+    origin.await_connections(1);
+    client.send("6\r\n56789a\r\n").answer().expect_error(413);
+    assert_eq!(origin.count(), 1);
+}
+
+fn who_is_not_allowed_is_403(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let access = "
+        filters:
+          - ip_access:
+              allow: [127.0.0.0/24, 10.0.0.0/8]
+              deny: [127.0.0.3, 10.6.0.0/16]
+    ";
+    let trust = "
+        server:
+          trusted_proxies: [127.0.0.9]
+    ";
+    let file = format!("{}{}", dedent(trust), forward_route(&origin, access));
+    let gateway = Gateway::start(driver, &file);
+    gateway.client_from([127, 0, 0, 2]).get("/").expect(200);
+    gateway.client_from([127, 0, 0, 3]).get("/").expect_error(403);
+    gateway.client_from([127, 0, 1, 1]).get("/").expect_error(403);
+    let mut proxy = gateway.client_from([127, 0, 0, 9]);
+    proxy.get_with("/", &["X-Forwarded-For: 10.0.0.1"]).expect(200);
+    proxy.get_with("/", &["X-Forwarded-For: 10.6.0.1"]).expect_error(403);
+    proxy.get_with("/", &["X-Forwarded-For: 192.0.2.1"]).expect_error(403);
+    // Nobody else is believed.
+    let mut liar = gateway.client_from([127, 0, 0, 3]);
+    liar.get_with("/", &["X-Forwarded-For: 10.0.0.1"]).expect_error(403);
 }
