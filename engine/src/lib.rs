@@ -117,6 +117,8 @@ mod choose;
 pub mod balance;
 pub mod upstream;
 mod attempt;
+mod until;
+mod upload;
 mod forward;
 mod response;
 mod relay;
@@ -141,6 +143,6 @@ pub mod times;
 pub mod trace;
 pub mod url;
 
-pub use control::reload;
+pub use control::{local, reload};
 pub use gateway::{Running, StartError};
 pub use snapshot::{BuildError, Snapshot};

@@ -65,6 +65,7 @@ registry! {
     auth Auth,
     circuit_breaker CircuitBreaker,
     cors Cors,
+    fallback Fallback,
     fault Fault,
     headers Headers,
     logging Logging,
@@ -74,6 +75,7 @@ registry! {
     retry Retry,
     rewrite Rewrite,
     security_headers SecurityHeaders,
+    timeout Timeout,
 }
 
 /// Names the filter in front of the field that is wrong: its settings stand below its name.

@@ -61,3 +61,5 @@ mod admin;
 mod curl;
 
 mod cli;
+
+mod diff;
