@@ -47,11 +47,11 @@
 //! over ([`accept`]).
 //!
 //! What is known of an endpoint is known once for all cores ([`upstream::Registry`]). A thread of
-//! its own makes the checks of all endpoints ([`control`]); workers say how attempts went, each into
-//! counters of its own, and tell that thread only when an endpoint has failed too often in a row.
-//! What comes of it is a weight: who is out has none, who comes back slowly has a part of it. A
-//! worker compares one number a pick, and looks at the weights when it is another than last time.
-//! So no policy of [`balance`] knows what health is.
+//! its own makes the checks of all endpoints ([`control`]); workers say how attempts went, each
+//! into counters of its own, and tell that thread only when an endpoint has failed too often in a
+//! row. What comes of it is a weight: who is out has none, who comes back slowly has a part of
+//! it. A worker compares one number a pick, and looks at the weights when it is another than last
+//! time. So no policy of [`balance`] knows what health is.
 //!
 //! # What others were wounded by, and what excludes it here
 //!
