@@ -5,7 +5,7 @@ mod route;
 mod upstream;
 mod value;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::Config;
 use crate::admin;
@@ -141,6 +141,7 @@ fn check_period(period: Period, path: String, findings: &mut Findings<'_>) {
 /// Routes have names of their own, and so have upstreams.
 fn check_names<F>(routes: &[(usize, Route<F>)], upstreams: &[String], findings: &mut Findings<'_>) {
     let mut first = HashMap::new();
+    let upstreams: HashSet<_> = upstreams.iter().map(String::as_str).collect();
     for (index, route) in routes {
         let path = format!("routes[{index}].name");
         value::check_name(&route.name, &path, "a route", findings);
@@ -154,7 +155,7 @@ fn check_names<F>(routes: &[(usize, Route<F>)], upstreams: &[String], findings: 
         }
         first.insert(route.name.as_str(), *index);
         let own = matches!(route.action, Action::Forward(Forward::Targets(_)));
-        if own && upstreams.contains(&route.name) {
+        if own && upstreams.contains(route.name.as_str()) {
             findings.error(
                 path,
                 format!("`{}` has targets of its own and the name of an upstream", route.name),
@@ -173,16 +174,17 @@ fn check_references<F>(
     upstreams: &[String],
     findings: &mut Findings<'_>,
 ) {
-    let mut used: Vec<&str> = Vec::new();
+    let known: HashSet<&str> = upstreams.iter().map(String::as_str).collect();
+    let mut used: HashSet<&str> = HashSet::new();
     let mut any = false;
     let mut refer = |name: &str, path: String, findings: &mut Findings<'_>| {
-        if let Some(known) = upstreams.iter().find(|known| *known == name) {
-            used.push(known);
+        if let Some(known) = known.get(name) {
+            used.insert(known);
             return;
         }
         let help = match nearest(name, upstreams) {
             Some(near) => {
-                used.push(near);
+                used.insert(near);
                 format!("did you mean `{near}`?")
             }
             None if upstreams.is_empty() => {
@@ -219,7 +221,7 @@ fn check_references<F>(
     if any || !findings.errors.is_empty() {
         return;
     }
-    for name in upstreams.iter().filter(|name| !used.contains(&name.as_str())) {
+    for name in upstreams.iter().filter(|name| !used.contains(name.as_str())) {
         findings.warn(
             format!("upstreams.{}", quote_key(name)),
             format!("no route points to the upstream `{name}`"),
