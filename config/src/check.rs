@@ -5,7 +5,7 @@ mod route;
 mod upstream;
 mod value;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::Config;
 use crate::admin;
@@ -141,6 +141,7 @@ fn check_period(period: Period, path: String, findings: &mut Findings<'_>) {
 /// Routes have names of their own, and so have upstreams.
 fn check_names<F>(routes: &[(usize, Route<F>)], upstreams: &[String], findings: &mut Findings<'_>) {
     let mut first = HashMap::new();
+    let upstreams: HashSet<_> = upstreams.iter().map(String::as_str).collect();
     for (index, route) in routes {
         let path = format!("routes[{index}].name");
         value::check_name(&route.name, &path, "a route", findings);
@@ -154,7 +155,7 @@ fn check_names<F>(routes: &[(usize, Route<F>)], upstreams: &[String], findings: 
         }
         first.insert(route.name.as_str(), *index);
         let own = matches!(route.action, Action::Forward(Forward::Targets(_)));
-        if own && upstreams.contains(&route.name) {
+        if own && upstreams.contains(route.name.as_str()) {
             findings.error(
                 path,
                 format!("`{}` has targets of its own and the name of an upstream", route.name),
@@ -173,8 +174,9 @@ fn check_references<F>(
     upstreams: &[String],
     findings: &mut Findings<'_>,
 ) {
+    let known: HashSet<&str> = upstreams.iter().map(String::as_str).collect();
     let refer = |name: &str, path: String, findings: &mut Findings<'_>| {
-        if upstreams.iter().any(|known| *known == name) {
+        if known.contains(name) {
             return;
         }
         let help = match nearest(name, upstreams) {

@@ -28,7 +28,9 @@ struct FileWritten<F> {
     /// What Ringway says about itself, on standard error.
     #[schemars(default)]
     log: Log,
-    /// When the file is read again while Ringway runs.
+    /// When the file is read again while Ringway runs. SIGHUP and `ringway reload` always have it
+    /// read again. `workers` and `admin.listen` cannot change without a restart: such a file is
+    /// refused.
     #[schemars(default)]
     reload: Reload,
     /// The admin API, which is there only where this is written.

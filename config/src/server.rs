@@ -24,7 +24,8 @@ pub struct Server {
     pub write_timeout: Period,
     /// How long a kept-alive connection may wait for its next request. Default 60s.
     pub idle_timeout: Period,
-    /// How long open exchanges may go on after a stop has been asked for. Default 30s.
+    /// How long open exchanges may go on after a stop has been asked for, or after a reload that
+    /// takes their route away. Default 30s.
     pub drain_timeout: Period,
     /// The most client connections at once, over all workers. Default 100,000.
     pub max_connections: u64,
@@ -166,7 +167,8 @@ pub(crate) struct ServerWritten {
     write_timeout: Period,
     /// How long a kept-alive connection may wait for its next request.
     idle_timeout: Period,
-    /// How long open exchanges may go on after a stop has been asked for; `0s` ends them at once.
+    /// How long open exchanges may go on after a stop has been asked for, or after the file was
+    /// read again and does not have their route any more; `0s` ends them at once.
     drain_timeout: Period,
     /// The most client connections at once, over all workers: 1 to 10,000,000.
     max_connections: u64,

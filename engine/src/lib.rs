@@ -53,6 +53,28 @@
 //! it. A worker compares one number a pick, and looks at the weights when it is another than last
 //! time. So no policy of [`balance`] knows what health is.
 //!
+//! # Reload
+//!
+//! ```text
+//! SIGHUP, `ringway reload`, the admin API, a changed file
+//!   → control → load and build (a thread of its own) → publish (control) → adopt (each worker)
+//! ```
+//!
+//! *Architecture invariant:* what can fail fails before anything is published: the file, the
+//! snapshot, listeners that cannot be bound ([`reload`]). A worker adopts between two requests of a
+//! connection, never within one: an exchange ends with the snapshot it began with.
+//!
+//! *Architecture invariant:* no worker makes or frees ten thousand of anything at once. Chains and
+//! upstreams are made when they are first needed, and what nobody needs is freed in slices, or on
+//! the control thread ([`adopted`]).
+//!
+//! What stays as it is in the file keeps its state: filters whose settings stay keep their
+//! blueprints and each core's instances, upstreams whose settings stay their plans, and endpoints
+//! that stay in an upstream their connections and what is known of them. Exchanges under way whose
+//! route is gone, tunnels among them, are ended after `drain_timeout` ([`clock`]); those of a route
+//! that only changed go on. A listener that is gone takes no more connections; those it took live
+//! on.
+//!
 //! # What others were wounded by, and what excludes it here
 //!
 //! - *TE.CL and CL.TE smuggling* (CVE-2005-2088, CVE-2026-54387): both fields together are

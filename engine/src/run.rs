@@ -162,6 +162,7 @@ fn receive(worker: &Rc<Worker>, message: Message, listeners: &mut Vec<Handle>) {
 
 /// Serves by another snapshot from now on, and listens where it says.
 fn adopt(worker: &Rc<Worker>, listeners: &mut Vec<Handle>, adoption: Adoption) {
+    let begun = clock::now();
     worker.adopt(adoption.snapshot, adoption.addresses);
     if !worker.is_draining() {
         adoption.open.into_iter().for_each(|bound| listen(worker, bound, listeners));
@@ -174,7 +175,7 @@ fn adopt(worker: &Rc<Worker>, listeners: &mut Vec<Handle>, adoption: Adoption) {
         stays
     });
     // Whoever waits may have given up.
-    let _ = adoption.adopted.try_send(worker.id);
+    let _ = adoption.adopted.try_send(clock::now() - begun);
 }
 
 /// Stops accepting; connections that the kernel has already accepted for us are taken in.

@@ -53,8 +53,8 @@ pub(crate) struct Adoption {
     pub(crate) open: Vec<Bound>,
     /// Listen on these no more.
     pub(crate) close: Vec<SocketAddr>,
-    /// Told when it is done; has room for every worker.
-    pub(crate) adopted: Sender<usize>,
+    /// Told how long it took when it is done; has room for every worker.
+    pub(crate) adopted: Sender<Duration>,
 }
 
 /// What all workers share.

@@ -73,6 +73,7 @@ fn ask(question: &str, file: Option<&PathBuf>, events: &Sender<Event>) -> Value 
                     "listeners": report.listeners,
                     "build_ms": report.build.as_millis() as u64,
                     "adopted_ms": report.adopted.as_millis() as u64,
+                    "stall_us": report.stall.as_micros() as u64,
                 }),
                 Some(Err(error)) => json!({"error": error}),
                 None => json!({"error": "no answer: the gateway is stopping, or very busy"}),

@@ -62,8 +62,8 @@ pub(crate) struct Publication {
     open: Vec<Vec<Bound>>,
     /// What nobody is to listen on any more.
     close: Vec<SocketAddr>,
-    /// Told by each worker that has adopted it.
-    adopted: Sender<usize>,
+    /// Told by each worker that has adopted it how long that took.
+    adopted: Sender<Duration>,
 }
 
 /// Events that may wait for the control thread.

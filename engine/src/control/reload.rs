@@ -64,6 +64,8 @@ pub struct Report {
     pub build: Duration,
     /// How long it took from the request to the last worker's adoption.
     pub adopted: Duration,
+    /// The longest that a worker did nothing else for it.
+    pub stall: Duration,
 }
 
 /// Somebody asks for a reload, or what it would come to.
@@ -177,6 +179,7 @@ impl Reloading {
                 listeners = report.listeners,
                 build_ms = report.build.as_millis() as u64,
                 adopted_ms = report.adopted.as_millis() as u64,
+                stall_us = report.stall.as_micros() as u64,
                 "reloaded"
             ),
             Err(error) => tracing::error!("not reloaded, nothing has changed ({why}): {error}"),
@@ -205,9 +208,8 @@ impl Reloading {
         let snapshot = Shared::new(snapshot);
         let publication = Publication { snapshot, found, open, close, adopted };
         let published = self.events.send(Event::Publish(Box::new(publication)));
-        if published.is_err() || !await_all(&acknowledged, count) {
-            return Err("the gateway is stopping".to_owned());
-        }
+        let stall = published.ok().and_then(|()| await_all(&acknowledged, count));
+        let Some(stall) = stall else { return Err("the gateway is stopping".to_owned()) };
         let adopted = clock::now() - since;
         self.loader.published();
         for new in listening.iter().filter(|new| !self.listening.contains(new)) {
@@ -218,7 +220,7 @@ impl Reloading {
         }
         self.common.live.listen(listening.iter().map(|listening| listening.address).collect());
         self.listening = listening;
-        Ok(Report { routes, upstreams, listeners, build, adopted })
+        Ok(Report { routes, upstreams, listeners, build, adopted, stall })
     }
 
     /// Binds what is not listened on yet, for each worker once.
@@ -242,21 +244,24 @@ impl Reloading {
     }
 }
 
-/// Waits until every worker has adopted; false when none has.
-fn await_all(acknowledged: &Receiver<usize>, count: usize) -> bool {
-    let mut workers = Vec::new();
+/// Waits until every worker has adopted; the longest that one of them took, if one has.
+fn await_all(acknowledged: &Receiver<Duration>, count: usize) -> Option<Duration> {
+    let mut longest = None;
+    let mut adopted = 0;
     loop {
         match acknowledged.recv_timeout(MAILBOX_PATIENCE) {
-            Ok(worker) => workers.push(worker),
+            Ok(took) => {
+                adopted += 1;
+                longest = longest.max(Some(took));
+            }
             // Nobody is left who could.
-            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Disconnected) => return longest,
             Err(RecvTimeoutError::Timeout) => {
-                tracing::error!(adopted = workers.len(), count, "workers do not adopt in time");
-                return true;
+                tracing::error!(adopted, count, "workers do not adopt in time");
+                return Some(longest.unwrap_or(MAILBOX_PATIENCE));
             }
         }
     }
-    !workers.is_empty()
 }
 
 /// True when two addresses cannot both be bound but by sockets that share them.
