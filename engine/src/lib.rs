@@ -91,6 +91,8 @@ mod run;
 mod worker;
 mod adopted;
 mod listen;
+pub mod call;
+mod calling;
 mod core;
 mod compute;
 
@@ -111,6 +113,7 @@ pub mod balance;
 pub mod upstream;
 mod attempt;
 mod until;
+mod upgrade;
 mod upload;
 mod forward;
 mod response;

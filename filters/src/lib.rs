@@ -67,6 +67,7 @@ registry! {
     cors Cors,
     fallback Fallback,
     fault Fault,
+    forward_auth ForwardAuth,
     headers Headers,
     logging Logging,
     redirect Redirect,
