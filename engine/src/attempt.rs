@@ -17,7 +17,7 @@ use crate::downstream::{After, Connection};
 use crate::error::{ClientError, Error, GatewayError, UpstreamError};
 use crate::exchange::{Answer, Exchange};
 use crate::filter::{Next, Outcome};
-use crate::forward::{self, Persistence, RequestHeadPlan};
+use crate::forward::{self, RequestHeadPlan};
 use crate::http1::{self, Body, Scanner};
 use crate::io::{Reader, Side, Writer, alongside};
 use crate::limits::INTERIM_ANSWERS;
@@ -26,7 +26,6 @@ use crate::relay::{Bounds, Framing, Incoming, RelayError, Upload, relay, relay_k
 use crate::respond;
 use crate::response::{Relayed, Response};
 use crate::snapshot::Route;
-use crate::tunnel;
 use crate::until::{self, Until};
 use crate::upload::{request_framing, upload_error};
 use crate::upstream::{Endpoint, Lease, Upstream};
@@ -451,36 +450,6 @@ impl Attempt<'_> {
         let (written, out) = client.write_all(out, self.route.write).await;
         self.course.worker.buffers.give(out);
         written.map_err(|e| ClientError::gone(e).into())
-    }
-
-    /// Both sides have agreed to speak something else: from here on bytes are bytes.
-    async fn upgrade(
-        &self,
-        connection: &mut Connection,
-        exchange: &mut Exchange,
-        mut lease: Lease,
-    ) -> Attempted {
-        let worker = self.course.worker;
-        self.course.chain.on_response(exchange, self.course.passed);
-        let mut out = worker.buffers.usual();
-        let rules = self.course.rules();
-        worker.with_date(|date| {
-            let persistence = Persistence::Upgrade;
-            let tail = out.tail();
-            forward::write_response_head(tail, exchange, rules, Framing::None, persistence, date);
-        });
-        let mut early_up = worker.buffers.usual();
-        early_up.extend(&exchange.request.raw()[exchange.request.taken..]);
-        let mut early_down = out;
-        early_down.extend(&exchange.response.raw()[exchange.response.head.len..]);
-        exchange.request.taken = exchange.request.raw.len();
-        let idle = self.route.tunnel;
-        let (client, upstream) = (&mut connection.stream, &mut lease.stream);
-        let buffers = &worker.buffers;
-        let carried = tunnel::run(client, upstream, early_up, early_down, idle, buffers).await;
-        exchange.request.received = carried.up;
-        exchange.response.sent = carried.down;
-        Attempted::Ended(Ended { status: 101, error: None, after: After::Close })
     }
 }
 

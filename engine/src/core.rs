@@ -2,14 +2,16 @@
 //! exchanges, and threads that may block.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use crate::call::{Call, Called};
 use crate::compute::{Done, Pool, Task};
+use crate::error::{Error, UpstreamError};
 use crate::filter::{Core, Job, Waiting};
 use crate::log::{Journal, Journals, Output};
 use crate::shared::Shared;
@@ -26,7 +28,11 @@ pub(crate) struct LiveCore {
     pub(crate) post: Post,
     pub(crate) jobs: Rc<Jobs>,
     pub(crate) journals: Rc<Journals>,
+    pub(crate) caller: Rc<OnceCell<Caller>>,
 }
+
+/// Makes the calls of filters. Set once the worker is there that it makes them from.
+pub(crate) type Caller = Box<dyn Fn(Call) -> Waiting<Result<Called, Error>>>;
 
 /// The jobs that a core waits for, by number.
 #[derive(Default)]
@@ -110,6 +116,13 @@ impl Core for LiveCore {
         Box::pin(wait)
     }
 
+    fn call(&self, call: Call) -> Waiting<Result<Called, Error>> {
+        match self.caller.get() {
+            Some(caller) => caller(call),
+            None => Box::pin(std::future::ready(Err(UpstreamError::NoEndpoint.into()))),
+        }
+    }
+
     fn journal(&self, output: &Output) -> Rc<Journal> {
         self.journals.open(output)
     }
@@ -128,7 +141,8 @@ mod tests {
         let pool = Pool::start().unwrap();
         let (post, jobs) = (post.into(), Rc::default());
         let journals = Rc::new(Journals::new(Shared::default(), 0));
-        LiveCore { id: 0, count: 1, spawn: |_| {}, pool, post, jobs, journals }
+        let caller = Rc::default();
+        LiveCore { id: 0, count: 1, spawn: |_| {}, pool, post, jobs, journals, caller }
     }
 
     #[test]

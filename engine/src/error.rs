@@ -94,6 +94,9 @@ pub enum UpstreamError {
     /// The chunked coding of the answer is broken.
     #[error("bad response body from {0}: {1}")]
     Body(SocketAddr, ChunkError),
+    /// The answer to a filter's own request is longer than the filter takes.
+    #[error("{0} answered more than a filter takes")]
+    TooLarge(SocketAddr),
     /// The answer stopped coming.
     #[error("{0} stopped sending its answer")]
     Stalled(SocketAddr),
@@ -169,6 +172,7 @@ impl Error {
             Error::Upstream(U::Interim(_)) => (502, "endless_interim", true),
             Error::Upstream(U::UnaskedUpgrade(_)) => (502, "unasked_upgrade", true),
             Error::Upstream(U::Truncated(_)) => (502, "truncated", false),
+            Error::Upstream(U::TooLarge(_)) => (502, "answer_too_large", true),
             Error::Upstream(U::Body(..)) => (502, "bad_response_body", false),
             Error::Upstream(U::Stalled(_)) => (504, "upstream_stalled", false),
             Error::Gateway(G::Resources(_)) => (503, "no_resources", true),
@@ -204,7 +208,7 @@ impl Error {
                 | U::UnaskedUpgrade(_),
             ) => "response_head",
             Error::Gateway(G::Timeout) => "exchange",
-            Error::Upstream(U::Truncated(_) | U::Body(..) | U::Stalled(_))
+            Error::Upstream(U::Truncated(_) | U::Body(..) | U::TooLarge(_) | U::Stalled(_))
             | Error::Gateway(G::Coder(_)) => "response_body",
         }
     }

@@ -10,8 +10,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::call::{Call, Called};
 use crate::clock;
-use crate::error::{Error, GatewayError};
+use crate::error::{Error, GatewayError, UpstreamError};
 use crate::exchange::{Answer, Exchange};
 use crate::log::{Journal, Journals, Output};
 use crate::record::Record;
@@ -139,6 +140,18 @@ pub trait Core {
     /// Has `job` done on a thread where it may block or compute for long. `None` when too many
     /// jobs wait already; [`compute`] gives the result its type.
     fn compute(&self, job: Job) -> Waiting<Option<Box<dyn Any + Send>>>;
+
+    /// Asks an upstream of the file from this core, over the connections that its exchanges use.
+    /// A request whose pooled connection has died is sent once more on a fresh one, if its method
+    /// is idempotent.
+    ///
+    /// # Errors
+    /// What came instead of an answer.
+    fn call(&self, call: Call) -> Waiting<Result<Called, Error>> {
+        // What is no core of a gateway has no upstreams.
+        drop(call);
+        Box::pin(std::future::ready(Err(UpstreamError::NoEndpoint.into())))
+    }
 
     /// The way of log records from this core to `output`.
     fn journal(&self, output: &Output) -> Rc<Journal> {

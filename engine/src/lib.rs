@@ -120,6 +120,8 @@ mod run;
 mod worker;
 mod adopted;
 mod listen;
+pub mod call;
+mod calling;
 mod core;
 mod compute;
 
@@ -140,6 +142,7 @@ pub mod balance;
 pub mod upstream;
 mod attempt;
 mod until;
+mod upgrade;
 mod upload;
 mod forward;
 mod response;

@@ -8,7 +8,9 @@ use std::time::Duration;
 use monoio::io::AsyncReadRent;
 
 use crate::accept::{self, Handle};
+use crate::calling;
 use crate::clock;
+use crate::core::Caller;
 use crate::cores;
 use crate::limits::{DRAIN_GRACE, SUBMISSIONS, SWEEP_EVERY};
 use crate::listen::Bound;
@@ -54,6 +56,10 @@ pub(crate) fn run(start: Start) -> std::io::Result<()> {
 
 async fn live(start: Start) {
     let worker = Rc::new(Worker::new(start.id, start.io_uring, start.common));
+    let weak = Rc::downgrade(&worker);
+    let caller: Caller = Box::new(move |call| Box::pin(calling::call(weak.clone(), call)));
+    // The worker is fresh, so nobody can have set it before.
+    let _ = worker.caller.set(caller);
     worker.deadlines.sweep(clock::now());
     let mut handles = Vec::new();
     start.listeners.into_iter().for_each(|bound| listen(&worker, bound, &mut handles));

@@ -3,7 +3,7 @@
 //! Nothing here is `Send`. What comes from other threads comes as a [`Message`] through the
 //! worker's mailbox.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -18,7 +18,7 @@ use crate::balance::Rng;
 use crate::buffer::Buffers;
 use crate::clock::{self, Deadlines};
 use crate::compute::{Done, Pool};
-use crate::core::{Jobs, LiveCore};
+use crate::core::{Caller, Jobs, LiveCore};
 use crate::filter::Core;
 use crate::limits::{MAILBOX_PATIENCE, POOLED_ROOMS};
 use crate::listen::Bound;
@@ -105,6 +105,8 @@ pub(crate) struct Worker {
     pub(crate) failures: Failures,
     /// The ways of log records off this core.
     pub(crate) journals: Rc<Journals>,
+    /// How filters ask upstreams.
+    pub(crate) caller: Rc<OnceCell<Caller>>,
     /// What outlives a snapshot.
     pub(crate) stock: Rc<Stock>,
     adopted: RefCell<Rc<Adopted>>,
@@ -119,6 +121,7 @@ impl Worker {
         let jobs = Rc::<Jobs>::default();
         let journals = Rc::new(Journals::new(common.logs.clone(), id));
         let live = live_core(id, &common, jobs.clone(), journals.clone());
+        let caller = live.caller.clone();
         let core: Rc<dyn Core> = Rc::new(live);
         let (snapshot, addresses) = (common.live.snapshot(), common.addresses.get());
         let registry = common.registry.clone();
@@ -134,6 +137,7 @@ impl Worker {
             jobs,
             failures: Failures::default(),
             journals,
+            caller,
             adopted: RefCell::new(Adopted::new(&stock)),
             stock,
             rooms: RefCell::default(),
@@ -233,5 +237,6 @@ fn live_core(id: usize, common: &Common, jobs: Rc<Jobs>, journals: Rc<Journals>)
         post: post.into(),
         jobs,
         journals,
+        caller: Rc::default(),
     }
 }

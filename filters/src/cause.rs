@@ -96,6 +96,7 @@ fn what_failed(error: &Error) -> (bool, bool, bool) {
         | UpstreamError::Interim(_)
         | UpstreamError::UnaskedUpgrade(_)
         | UpstreamError::Truncated(_)
+        | UpstreamError::TooLarge(_)
         | UpstreamError::Body(..) => (false, true, false),
     }
 }

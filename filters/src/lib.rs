@@ -71,6 +71,7 @@ registry! {
     cors Cors,
     fallback Fallback,
     fault Fault,
+    forward_auth ForwardAuth,
     headers Headers,
     ip_access IpAccess,
     logging Logging,

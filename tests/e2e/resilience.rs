@@ -28,6 +28,8 @@ scenes![
     a_body_that_is_too_long_is_not_sent_again,
     a_body_goes_on_where_the_attempt_before_left_it,
     a_kept_body_waits_for_the_word_to_come,
+    another_service_says_who_may_pass,
+    a_service_that_does_not_answer_lets_nobody_pass,
     an_attempt_has_its_own_time,
     an_exchange_that_takes_too_long_is_answered_504,
     an_upload_that_takes_too_long_is_answered_504,
@@ -432,6 +434,71 @@ fn a_kept_body_waits_for_the_word_to_come(driver: Driver) {
     client.request("POST", "/", &["Content-Length: 5", "Expect: 100-continue"]);
     assert!(client.head().line.contains("100"), "of the second attempt");
     assert_eq!(client.send("hello").answer().expect(200).text(), "hello");
+}
+
+/// A route to `origin` that asks `auth` first.
+fn guarded(origin: &Origin, auth: std::net::SocketAddr, more: &str) -> String {
+    let filters = format!(
+        "filters:\n  - forward_auth:\n      upstream: auth\n      path: /verify?a=b\n      \
+         response_headers: [X-User]\n      timeout: 500ms\n      {more}\n"
+    );
+    let upstreams = format!("upstreams:\n  auth:\n    targets:\n      - addr: http://{auth}\n");
+    format!("{upstreams}{}", forward_route(origin, &filters))
+}
+
+fn another_service_says_who_may_pass(driver: Driver) {
+    let origin = Origin::echo();
+    let auth = Origin::script(|connection| {
+        while let Some(request) = connection.request()? {
+            connection.write(match request.head.field("authorization") {
+                Some("ann") => "HTTP/1.1 204 No Content\r\nX-User: ann\r\n\r\n",
+                Some("bob") => {
+                    "HTTP/1.1 302 Found\r\nLocation: /login\r\nSet-Cookie: a=b\r\n\
+                     Set-Cookie: c=d\r\nX-Secret: s\r\nContent-Length: 0\r\n\r\n"
+                }
+                _ => {
+                    "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\n\
+                     Transfer-Encoding: chunked\r\n\r\n3\r\nwho\r\n1\r\n?\r\n0\r\n\r\n"
+                }
+            })?;
+        }
+        Ok(())
+    });
+    let gateway = Gateway::start(driver, &guarded(&origin, auth.address, ""));
+    let mut client = gateway.client();
+    for turn in 0..3 {
+        let sent = ["Authorization: ann", "X-User: evil", "X_User: evil", "X-Other: o"];
+        client.get_with("/a?b", &sent).expect(200);
+        assert_eq!(origin.requests()[turn].head.all("x-user"), ["ann"]);
+        assert_eq!(origin.requests()[turn].head.all("x_user"), [""; 0]);
+        let refused = client.get("/").expect(401);
+        assert_eq!(
+            (refused.text().as_str(), refused.field("www-authenticate")),
+            ("who?", Some("Bearer"))
+        );
+        let elsewhere = client.get_with("/", &["Authorization: bob"]).expect(302);
+        assert_eq!(elsewhere.field("location"), Some("/login"));
+        assert_eq!(elsewhere.head.all("set-cookie"), ["a=b", "c=d"]);
+        assert_eq!(elsewhere.field("x-secret"), None);
+    }
+    let asked = &auth.requests()[0];
+    assert_eq!((asked.method.as_str(), asked.target.as_str()), ("GET", "/verify?a=b"));
+    assert_eq!(asked.field("x-forwarded-uri"), Some("/a?b"));
+    assert_eq!(asked.field("x-other"), None);
+    assert_eq!((auth.connections(), auth.count(), origin.count()), (1, 9, 3));
+}
+
+fn a_service_that_does_not_answer_lets_nobody_pass(driver: Driver) {
+    let (origin, silent) = (Origin::echo(), silent());
+    let long = Origin::answering(ok(&"x".repeat(100_000)));
+    for auth in [refusing(), silent.address, long.address] {
+        let gateway = Gateway::start(driver, &guarded(&origin, auth, ""));
+        gateway.client().post("/", b"hello").expect_error(503);
+    }
+    assert_eq!(origin.connections(), 0);
+    let gateway = Gateway::start(driver, &guarded(&origin, silent.address, "fail_open: true"));
+    gateway.client().get_with("/", &["X-User: evil"]).expect(200);
+    assert_eq!(origin.request().field("x-user"), None);
 }
 
 /// An origin that takes requests and never answers.
