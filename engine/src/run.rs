@@ -93,6 +93,7 @@ async fn sweep_until_drained(worker: &Worker) {
         worker.deadlines.sweep(now);
         worker.journals.sweep();
         worker.stock.sweep(worker.deadlines.coarse());
+        worker.end_gone();
         if let Some(end) = worker.drained_at.get() {
             let promised = worker.common.colleagues[worker.id].promised.taken();
             if worker.shard.connections.get() == 0 && promised == 0 {

@@ -110,22 +110,32 @@ impl SharedCount {
 
 /// A value that one thread replaces now and then, and that others ask for at any time.
 #[derive(Debug)]
-pub struct SharedLatest<T>(ArcSwap<T>);
+pub struct SharedLatest<T> {
+    value: ArcSwap<T>,
+    version: AtomicU64,
+}
 
 impl<T> SharedLatest<T> {
     /// Begins with `value`.
     pub fn new(value: Shared<T>) -> Self {
-        SharedLatest(ArcSwap::new(value.0))
+        SharedLatest { value: ArcSwap::new(value.0), version: AtomicU64::new(0) }
     }
 
     /// The value as it is now; whoever holds it keeps it.
     pub fn get(&self) -> Shared<T> {
-        Shared(self.0.load_full())
+        Shared(self.value.load_full())
     }
 
     /// Puts another value in its place.
     pub fn set(&self, value: Shared<T>) {
-        self.0.store(value.0);
+        self.value.store(value.0);
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often it was replaced. Whoever asks for this first and then for the value has one that
+    /// is at least as late, so a core may keep both and ask for the value only when this changes.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 }
 
@@ -390,6 +400,16 @@ mod tests {
         budget.give();
         assert!(budget.take());
         assert!(!budget.take());
+    }
+
+    #[test]
+    fn the_latest_value_is_seen_by_other_threads_and_the_one_before_stays_whole() {
+        let latest = Shared::new(SharedLatest::new(Shared::new(1)));
+        let (before, version) = (latest.get(), latest.version());
+        let elsewhere = latest.clone();
+        thread::spawn(move || elsewhere.set(Shared::new(2))).join().unwrap();
+        assert_ne!(latest.version(), version);
+        assert_eq!((*before, *latest.get()), (1, 2));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! it adopts it cannot.
 
 mod before;
+mod unused;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub(crate) upstreams: Vec<Shared<Plan>>,
     /// Places in `upstreams` by the names that a template may come to.
     pub(crate) by_name: HashMap<String, usize>,
+    /// The names of all routes.
+    pub(crate) route_names: HashSet<String>,
     /// The names of all upstreams, those that are a route's own among them.
     pub(crate) names: HashSet<String>,
     /// Every filter, by its address.
@@ -182,6 +185,7 @@ impl Snapshot {
                 let blueprints = global_filters.iter().chain(own).map(Shared::address).collect();
                 Ok(Snapshot {
                     table,
+                    route_names: routes.iter().map(|route| route.name.clone()).collect(),
                     routes,
                     global_filters,
                     names: upstreams.iter().map(|plan| plan.name.clone()).collect(),
@@ -205,7 +209,8 @@ impl Snapshot {
         Snapshot { written, ..self }
     }
 
-    /// What can be served but is surely not meant: routes that no request can reach.
+    /// What can be served but is surely not meant: routes that no request can reach, and upstreams
+    /// that none can.
     pub fn warnings(&self) -> Vec<BuildError> {
         let warn = |shadowed: crate::route::Shadowed| BuildError {
             path: format!("routes[{}]", shadowed.route),
@@ -215,7 +220,14 @@ impl Snapshot {
             ),
             help: Some("remove it, narrow the other, or give it a `priority`".to_owned()),
         };
-        self.table.unreachable().into_iter().map(warn).collect()
+        self.table.unreachable().into_iter().map(warn).chain(unused::upstreams(self)).collect()
+    }
+
+    /// Routes that no request can reach, each with one that takes them all first.
+    pub fn shadowed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let name = |at: usize| self.routes[at].name.as_str();
+        let all = self.table.unreachable().into_iter();
+        all.map(move |shadowed| (name(shadowed.route), name(shadowed.by)))
     }
 
     /// How many routes, upstreams and listeners there are.

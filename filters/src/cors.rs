@@ -151,9 +151,8 @@ impl Settings {
         if !self.allow_origins.iter().any(|origin| origin == "*") {
             let origins = self.allow_origins.iter().enumerate();
             let origins = origins.map(|(at, text)| {
-                Origin::read(text).map_err(|(message, help)| {
-                    wrong(format!("{field}[{at}]"), message, &help)
-                })
+                Origin::read(text)
+                    .map_err(|(message, help)| wrong(format!("{field}[{at}]"), message, &help))
             });
             return Ok(Origins::These(origins.collect::<Result<_, _>>()?));
         }
@@ -469,8 +468,7 @@ mod tests {
     }
 
     fn all(exchange: &Exchange, name: &str) -> String {
-        let values: Vec<_> =
-            exchange.response.values(name).map(String::from_utf8_lossy).collect();
+        let values: Vec<_> = exchange.response.values(name).map(String::from_utf8_lossy).collect();
         values.join(" | ")
     }
 

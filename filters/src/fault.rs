@@ -192,9 +192,7 @@ mod tests {
     fn fault(filter: &str) -> Fault {
         build(filter).unwrap();
         let Ok(crate::FilterSettings::Fault(settings)) = read(filter) else { panic!("{filter}") };
-        let sleep = |time| {
-            Box::pin(async move { SLEPT.set(SLEPT.get() + time) }) as Wait
-        };
+        let sleep = |time| Box::pin(async move { SLEPT.set(SLEPT.get() + time) }) as Wait;
         Fault { settings, rng: RefCell::new(Rng::new(1)), sleep }
     }
 

@@ -45,7 +45,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use indexmap::IndexMap;
-use ringway_engine::exchange::{BadHeader, Edits, Exchange, Request};
+use ringway_engine::exchange::{BadHeader, Edits, Exchange};
 use ringway_engine::filter::{Blueprint, Core, Filter, SettingsError, Step};
 use ringway_engine::http1::write::{is_safe_value, is_token};
 use ringway_engine::message::FieldName;
@@ -54,6 +54,7 @@ use ringway_engine::template::{CLAIM, Template};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::alias::remove_aliases;
 use crate::{plan, wrong};
 
 /// Which headers are changed.
@@ -406,34 +407,6 @@ fn edits(exchange: &mut Exchange, side: Side) -> &mut Edits {
         Side::Request => &mut exchange.request.edits,
         Side::Response => &mut exchange.response.edits,
     }
-}
-
-/// Removes what a client sent under a name that a program behind the gateway may take for this one
-/// (HTTP_SAFETY rule 17).
-fn remove_aliases(request: &mut Request, name: &str) {
-    let raw = request.raw();
-    let alias = |written: &[u8]| is_alias(written, name.as_bytes());
-    // An honest client sends none, so that it is only an attack that allocates.
-    let found: Vec<_> = request
-        .head
-        .fields
-        .iter()
-        .map(|field| field.name.of(raw))
-        .filter(|written| alias(written))
-        .filter_map(|written| std::str::from_utf8(written).ok().map(str::to_owned))
-        .collect();
-    for written in found {
-        // One that frames the message cannot be edited; the gateway writes it anew.
-        let _ = request.edits.remove(&written);
-    }
-}
-
-/// CGI (RFC 3875 §4.1.18) makes `_` of `-`, and some programs do so with `.`; none keeps the case.
-fn is_alias(written: &[u8], name: &[u8]) -> bool {
-    let plain = |byte: &u8| if b"_.".contains(byte) { b'-' } else { byte.to_ascii_lowercase() };
-    written.len() == name.len()
-        && !written.eq_ignore_ascii_case(name)
-        && written.iter().map(plain).eq(name.iter().map(plain))
 }
 
 #[cfg(test)]

@@ -55,11 +55,19 @@ macro_rules! registry {
     };
 }
 
+// What several filters stand on.
+mod alias;
+mod cause;
+mod excluded;
+mod values;
+
 registry! {
+    auth Auth,
     body_limit BodyLimit,
     circuit_breaker CircuitBreaker,
     concurrency_limit ConcurrencyLimit,
     cors Cors,
+    fallback Fallback,
     fault Fault,
     headers Headers,
     ip_access IpAccess,
@@ -70,9 +78,8 @@ registry! {
     retry Retry,
     rewrite Rewrite,
     security_headers SecurityHeaders,
+    timeout Timeout,
 }
-
-mod cause;
 
 /// Names the filter in front of the field that is wrong: its settings stand below its name.
 fn below(name: &str, error: SettingsError) -> SettingsError {

@@ -159,9 +159,7 @@ impl Filter for RequestId {
             Trust::TrustedProxies => client.through_trusted_proxy,
         };
         let theirs = request.header(header).filter(|id| {
-            trusted
-                && (1..=REQUEST_ID).contains(&id.len())
-                && id.iter().all(u8::is_ascii_graphic)
+            trusted && (1..=REQUEST_ID).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
         });
         // What the gateway has made is as good as what would be made here.
         let made = !request_id.is_empty()

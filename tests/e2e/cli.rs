@@ -33,13 +33,13 @@ pub(crate) fn ringway(arguments: &[&str], yaml: &str) -> (Option<i32>, String) {
     run(&[arguments, &[path]].concat())
 }
 
-fn run(arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String) {
     let (code, out, err) = output(arguments);
     (code, out + &err)
 }
 
 /// Standard output alone, which must be JSON.
-fn json(arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
+pub(crate) fn json(arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
     let (code, out, err) = output(arguments);
     let value = serde_json::from_str(&out);
     (code, value.unwrap_or_else(|fault| panic!("{arguments:?}: {fault}: {out:?} {err}")))
@@ -209,7 +209,7 @@ fn a_wrong_command_line_ends_with_2() {
     }
     let (code, help) = run(&["--help"]);
     assert_eq!(code, Some(0));
-    for command in ["run", "check", "explain", "schema", "demo", "doctor"] {
+    for command in ["run", "check", "explain", "diff", "reload", "schema", "demo", "doctor"] {
         assert!(help.contains(command), "no {command} in {help}");
     }
 }

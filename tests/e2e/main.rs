@@ -17,6 +17,7 @@ mod route;
 
 mod filters;
 
+mod auth;
 mod limits_filters;
 
 mod resilience;
@@ -60,3 +61,5 @@ mod admin;
 mod curl;
 
 mod cli;
+
+mod diff;

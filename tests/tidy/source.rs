@@ -83,7 +83,8 @@ impl Source {
 
     /// Whether the line is part of what is shipped, not of its tests.
     pub(crate) fn is_product(&self, line: usize) -> bool {
-        self.belongs_to_a_crate() && line < self.tests_from && !self.path.ends_with("/tests.rs")
+        let tests = self.path.ends_with("/tests.rs") || self.path.contains("/tests/");
+        self.belongs_to_a_crate() && line < self.tests_from && !tests
     }
 
     pub(crate) fn raw_from(&self, line: usize, count: usize) -> String {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use ringway_config::Pool;
 
 use crate::balance::Load;
+use crate::error::Error;
 use crate::io::Stream;
 use crate::limits::{ENDPOINT_PAUSE_FIRST, ENDPOINT_PAUSE_MOST, SWEPT_CONNECTIONS};
 use crate::shared::Shared;
@@ -132,6 +133,13 @@ impl Endpoint {
         }
     }
 
+    /// An attempt met this error, for which it may be to blame.
+    pub(crate) fn met(&self, error: &Error) {
+        if matches!(error, Error::Upstream(_)) {
+            self.failed();
+        }
+    }
+
     /// It could not be connected to, did not answer, or broke its answer off.
     pub(crate) fn failed(&self) {
         self.counts().failures.add(1);
@@ -171,6 +179,7 @@ impl Endpoint {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < pool.max_idle as usize && !self.draining.get() {
             stream.watch().read_any_time();
+            stream.watch().serves(None);
             idle.push(Idle { stream, born, since: now });
         }
     }

@@ -123,7 +123,7 @@ impl<'a> Line<'a> {
             Field::UserAgent => {
                 let agent = self.header(FieldName::UserAgent);
                 agent.map_or(Value::Absent, Value::Text)
-            },
+            }
             Field::Referer => self.header(FieldName::Referer).map_or(Value::Absent, Value::Link),
             Field::Consumer => {
                 let who = exchange.identity.as_ref();
@@ -211,10 +211,8 @@ pub(super) fn rfc3339(out: &mut Vec<u8>, moment: SystemTime) {
     let (year, month, day, millis) = (utc.year, utc.month, utc.day, utc.millis);
     let (hour, minute, second) = utc.clock();
     // Writing into a vector cannot fail.
-    let _ = write!(
-        out,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
-    );
+    let _ =
+        write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z");
 }
 
 /// Appends a moment as the combined format of web servers has it.

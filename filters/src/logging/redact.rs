@@ -138,10 +138,7 @@ mod tests {
         let mut out = Vec::new();
         json(&mut out, evil);
         let text = String::from_utf8(out).unwrap();
-        assert_eq!(
-            text,
-            "a\\u000d\\u000a\\u0000\\u001b[31m\\u007f\\u009b\\\"\\\\\u{fffd}\u{e9} b"
-        );
+        assert_eq!(text, "a\\u000d\\u000a\\u0000\\u001b[31m\\u007f\\u009b\\\"\\\\\u{fffd}\u{e9} b");
         let read: String = serde_json::from_str(&format!("\"{text}\"")).unwrap();
         assert_eq!(read, "a\r\n\0\u{1b}[31m\u{7f}\u{9b}\"\\\u{fffd}\u{e9} b");
         let mut out = Vec::new();
