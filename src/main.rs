@@ -11,12 +11,14 @@ mod diff;
 mod doctor;
 mod explain;
 mod file;
+mod hash_key;
 mod loader;
 mod logging;
 mod paint;
 mod reload;
 mod run;
 mod schema;
+mod top;
 
 use std::process::ExitCode;
 
@@ -76,8 +78,12 @@ enum Command {
     Reload(reload::Arguments),
     /// Print the JSON Schema of the file, with which an editor completes and checks it
     Schema(schema::Arguments),
+    /// Make a key for a client of `auth: {type: api_key}`, and the hash of it for the file
+    HashKey(hash_key::Arguments),
     /// Show Ringway at work: two sample services and the gateway in front, on this machine only
     Demo(demo::Arguments),
+    /// Watch a running gateway in a terminal, as its admin API tells: workers, upstreams, errors
+    Top(top::Arguments),
     /// Tell what this machine allows (io_uring, limits, cores) and what to change
     Doctor(doctor::Arguments),
 }
@@ -90,7 +96,9 @@ fn main() -> ExitCode {
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::HashKey(arguments) => hash_key::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
     exit.into()

@@ -8,6 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -358,6 +359,17 @@ impl Watch {
         // is to one byte of our stack, and one is the length given.
         let n = self.with(|e| unsafe { libc::recv(e.fd, (&raw mut byte).cast(), 1, flags) });
         n < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock
+    }
+
+    /// Takes what has come and waits to be read into `room`, at once; `WouldBlock` when that is
+    /// nothing. One system call.
+    pub(crate) fn receive(&self, room: &mut [MaybeUninit<u8>]) -> std::io::Result<usize> {
+        // SAFETY: the descriptor is open while its entry is on the list (see `shut`); the kernel
+        // writes at most `room.len()` bytes to `room`, which is ours to write to.
+        let n = self.with(|e| unsafe {
+            libc::recv(e.fd, room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT)
+        });
+        usize::try_from(n).map_err(|_| std::io::Error::last_os_error())
     }
 
     /// Takes the socket off the list, right before it is closed.

@@ -218,6 +218,17 @@ pub trait Blueprint: Send + Sync {
     fn measures(&self, into: &mut Vec<Measure>) {
         let _ = into;
     }
+
+    /// True when two of its name in one chain would count everything twice; the snapshot refuses
+    /// that.
+    fn counts_alone(&self) -> bool {
+        false
+    }
+
+    /// Appends what it measures. Of two with the same name and labels the first is shown.
+    fn histograms(&self, into: &mut Vec<Histogram>) {
+        let _ = into;
+    }
 }
 
 /// Something done now and then: does it, and tells how long to wait before the next time.
@@ -236,6 +247,23 @@ pub struct Measure {
     pub labels: Vec<(&'static str, String)>,
     /// How many.
     pub value: f64,
+}
+
+/// How often a number that a filter counts was how large.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Histogram {
+    /// Its name by the conventions of Prometheus, without the program's: `…_seconds`.
+    pub name: &'static str,
+    /// What it is.
+    pub help: &'static str,
+    /// Labels beside those that tell the route.
+    pub labels: Vec<(&'static str, String)>,
+    /// Upper bounds, inclusive and rising.
+    pub bounds: Vec<f64>,
+    /// How many up to each bound and above the one before; one more for what is above all.
+    pub counts: Vec<u64>,
+    /// The sum of all numbers.
+    pub sum: f64,
 }
 
 /// The settings of every filter there is: what `Config` is generic in. The registry in the

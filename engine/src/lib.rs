@@ -137,6 +137,7 @@ pub mod limits;
 pub mod log;
 pub mod message;
 pub mod metrics;
+pub mod recent;
 pub mod shared;
 pub mod status;
 pub mod template;

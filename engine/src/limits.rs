@@ -153,6 +153,24 @@ pub const LOG_PAUSE_MOST: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for what the log still has to write.
 pub const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How late a worker's sweep may be before something is said to have held the worker up. The timer
+/// itself is a millisecond or two late.
+pub const STALL: Duration = Duration::from_millis(10);
+
+/// Exchanges that failed and are kept for whoever asks.
+pub const RECENT_ERRORS: usize = 256;
+
+/// How many of them a worker keeps in a second: more than anybody reads, and few enough that a
+/// flood of failures costs nothing more.
+pub const RECENT_RATE: u32 = 50;
+
+/// Bytes of the path of such an exchange.
+pub const RECENT_PATH: usize = 256;
+
+/// How often a worker warns of an upstream that keeps failing; the first failure is told of at
+/// once.
+pub const WARN_EVERY: Duration = Duration::from_secs(10);
+
 /// Idle upstream connections looked at in one sweep of one endpoint.
 pub const SWEPT_CONNECTIONS: usize = 128;
 

@@ -20,7 +20,9 @@ use crate::forward;
 use crate::http1::{self, Body, Scanner};
 use crate::limits::{ATTEMPTS, REQUEST_ID};
 use crate::message::FieldName;
+use crate::metrics::Active;
 use crate::record::Record;
+use crate::relay::Upload;
 use crate::respond;
 use crate::snapshot::{Action, Destination, Route, Rules};
 use crate::target::{find_route, render_location, retarget};
@@ -36,6 +38,7 @@ pub(crate) async fn serve(
     connection: &mut Connection,
     exchange: &mut Exchange,
 ) -> After {
+    let _active = Active::new(&worker.shard);
     let adopted = worker.adopted();
     let rules = &adopted.snapshot.rules;
     let mut chain = &adopted.global;
@@ -101,18 +104,13 @@ async fn act(
 
 /// Counts and records what happened, and makes room for the next request.
 fn finish(worker: &Worker, chain: &Chain, exchange: &mut Exchange, ended: Ended) -> After {
-    worker.shard.requests.add(1);
-    if let Some(error) = &ended.error {
-        worker.shard.errors.add(1);
-        let (code, route) = (error.reply().code, &exchange.route_name);
-        let id = || String::from_utf8_lossy(&exchange.request_id);
-        match error {
-            Error::Client(_) => tracing::debug!(code, route, request_id = %id(), "{error}"),
-            _ => tracing::warn!(code, route, request_id = %id(), "{error}"),
-        }
-    }
     let error = ended.error.as_ref();
     let record = Record { exchange, status: ended.status, error, ended: clock::now() };
+    worker.shard.ended(error, record.bytes_in(), record.bytes_out());
+    if error.is_some() {
+        let now = worker.deadlines.coarse();
+        worker.failures.failed(&worker.common.errors, worker.id, &record, now);
+    }
     chain.on_end(&record);
     exchange.release();
     exchange.request.raw.consume(exchange.request.taken);
@@ -182,14 +180,34 @@ fn identify(worker: &Worker, rules: &Rules, exchange: &mut Exchange) {
     }
 }
 
-/// Sends the request on: chooses an upstream, then makes attempts until one of them is answered
-/// or no further one may be made.
+/// Sends the request on, with its body: as it comes, or as it has been kept for another attempt.
 async fn forward_to(
     course: &Course<'_>,
     route: &Route,
     to: &Destination,
     connection: &mut Connection,
     exchange: &mut Exchange,
+    body: Body,
+) -> Result<Ended, Error> {
+    let most = match body {
+        Body::Length(length) if length > exchange.request.keep => 0,
+        _ => exchange.request.keep,
+    };
+    let mut up = Upload::new(body, most);
+    let ended = try_all(course, route, to, connection, exchange, &mut up, body).await;
+    up.give_back(&course.worker.buffers);
+    ended
+}
+
+/// Chooses an upstream, then makes attempts until one of them is answered or no further one may be
+/// made.
+async fn try_all(
+    course: &Course<'_>,
+    route: &Route,
+    to: &Destination,
+    connection: &mut Connection,
+    exchange: &mut Exchange,
+    up: &mut Upload,
     body: Body,
 ) -> Result<Ended, Error> {
     if matches!(body, Body::Length(n) if n > route.max_body) {
@@ -207,7 +225,7 @@ async fn forward_to(
         exchange.upstream.push_str(&upstream.plan.name);
         let attempted = match course.chain.on_attempt(exchange) {
             Some(answer) => Attempted::Denied(answer),
-            None => attempt(course, route, upstream, connection, exchange, body, fresh).await,
+            None => attempt(course, route, upstream, connection, exchange, up, body, fresh).await,
         };
         fresh = false;
         if !matches!(attempted, Attempted::Ended(_)) {
@@ -224,12 +242,13 @@ async fn forward_to(
             Attempted::Unwanted(next) => next,
             Attempted::Denied(answer) => {
                 let decision = course.chain.on_outcome(exchange, &Outcome::Denied(answer.status));
-                match decision.next(!exchange.request.body_begun) {
+                match decision.next(exchange.request.repeatable) {
                     Next::Accept => Next::Answer(answer),
                     next => next,
                 }
             }
             Attempted::Failed { error, repeatable } => {
+                exchange.request.repeatable = repeatable;
                 let decision = course.chain.on_outcome(exchange, &Outcome::Failed(&error));
                 outcome = Err(error);
                 decision.next(repeatable)
@@ -258,6 +277,7 @@ async fn attempt(
     upstream: &Upstream,
     connection: &mut Connection,
     exchange: &mut Exchange,
+    up: &mut Upload,
     body: Body,
     fresh: bool,
 ) -> Attempted {
@@ -265,7 +285,7 @@ async fn attempt(
     let key = hash_key(&settings.balance, exchange);
     let connect = route.connect.unwrap_or(settings.timeouts.connect.0);
     let deadlines = &course.worker.deadlines;
-    let repeatable = !exchange.request.body_begun;
+    let repeatable = exchange.request.repeatable;
     let Some(endpoint) = upstream.pick(key, &exchange.tried, deadlines.coarse()) else {
         return Attempted::Failed { error: UpstreamError::NoEndpoint.into(), repeatable };
     };
@@ -296,15 +316,26 @@ async fn attempt(
                 exchange.times.connected(clock::now());
             }
             let served = connection.served;
-            let answered = Cell::new(false);
+            let (answered, repeatable) = (Cell::new(false), Cell::new(repeatable));
             let endpoint = lease.endpoint.clone();
-            let attempt =
-                Attempt { course, route, upstream, body, endpoint, from, served, until, answered };
-            attempt.make(connection, exchange, lease).await
+            let attempt = Attempt {
+                course,
+                route,
+                upstream,
+                body,
+                endpoint,
+                from,
+                served,
+                until,
+                answered,
+                repeatable,
+            };
+            attempt.make(connection, exchange, up, lease).await
         }
         Err(error) if upstream.has_other(&exchange.tried, from) => {
             // Passed over at once: nothing was sent, so another endpoint can have it.
-            tracing::warn!(upstream = upstream.plan.name, "{error}");
+            let now = deadlines.coarse();
+            course.worker.failures.passed_over(&upstream.plan.name, &error, now);
             exchange.tried.push(from);
             Attempted::PassedOver
         }

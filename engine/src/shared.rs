@@ -16,6 +16,7 @@ mod breaker;
 mod health;
 mod keys;
 mod map;
+mod series;
 mod shards;
 mod window;
 
@@ -35,6 +36,7 @@ pub use breaker::{BreakerLimits, BreakerState, PROBES_MOST, Pass, RatioLimit, Sh
 pub use health::{SharedEpoch, SharedLock, SharedStreak, SharedWord};
 pub use keys::{Changed, Rule, SharedKeys};
 pub use map::SharedMap;
+pub use series::{SharedNames, SharedRing, SharedRow, SharedTally, Words};
 pub use shards::SharedShards;
 pub use window::SharedWindow;
 

@@ -1,29 +1,11 @@
-//! The client's body on its way up.
+//! What a client's body means on its way up.
 
 use std::io;
 use std::net::SocketAddr;
 
-use crate::buffer::Buffer;
 use crate::error::{ClientError, Error, GatewayError, UpstreamError};
 use crate::http1::Body;
-use crate::relay::{Framing, Incoming, RelayError};
-
-/// The client's body on its way up.
-pub(crate) struct Upload {
-    pub(crate) body: Incoming,
-    /// What was read and not yet taken.
-    pub(crate) input: Buffer,
-    /// Why it cannot go on; set before its start when the upstream did not even take the head.
-    pub(crate) broken: Option<RelayError>,
-}
-
-impl Upload {
-    /// One of which nothing has come yet.
-    pub(crate) fn new(body: Body) -> Self {
-        let body = Incoming::new(body);
-        Upload { body, input: Buffer::default(), broken: None }
-    }
-}
+use crate::relay::{Framing, RelayError};
 
 /// A request's body goes up as it came, counted or chunked anew.
 pub(crate) fn request_framing(body: Body) -> Framing {

@@ -25,6 +25,7 @@ use crate::listen::Bound;
 use crate::live::Live;
 use crate::log::{Journals, Logs};
 use crate::metrics::Shard;
+use crate::recent::{Errors, Failures};
 use crate::room::Room;
 use crate::shared::{Mailbox, Shared, SharedBudget, SharedFlag, SharedLatest};
 use crate::snapshot::Snapshot;
@@ -69,6 +70,10 @@ pub(crate) struct Common {
     pub(crate) pool: Pool,
     /// Where records of exchanges are written.
     pub(crate) logs: Shared<Logs>,
+    /// The last exchanges that failed.
+    pub(crate) errors: Errors,
+    /// The driver in use.
+    pub(crate) io_uring: bool,
     /// Up from the moment that a stop has been asked for.
     pub(crate) draining: SharedFlag,
     /// The endpoints of all upstreams, and how they are.
@@ -96,6 +101,8 @@ pub(crate) struct Worker {
     pub(crate) drained_at: Cell<Option<Instant>>,
     /// What filters have given away to be done off this core.
     pub(crate) jobs: Rc<Jobs>,
+    /// Which failures were told of.
+    pub(crate) failures: Failures,
     /// The ways of log records off this core.
     pub(crate) journals: Rc<Journals>,
     /// What outlives a snapshot.
@@ -125,6 +132,7 @@ impl Worker {
             common,
             drained_at: Cell::new(None),
             jobs,
+            failures: Failures::default(),
             journals,
             adopted: RefCell::new(Adopted::new(&stock)),
             stock,

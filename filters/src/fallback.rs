@@ -19,8 +19,8 @@
 //! attempt left, that goes first, whichever of the two filters stands first. `denied` is an attempt
 //! that a filter did not let pass, such as an open `circuit_breaker`.
 //!
-//! Another upstream is asked once, and only when the request can be sent again: nothing of its body
-//! was sent yet, or all of it is still here. What comes of that is the answer.
+//! Another upstream is asked once, and only when the request can be sent again: its body had come
+//! with its head, or has no more than `max_body`. What comes of that is the answer.
 //!
 //! # Answers
 //!
@@ -33,9 +33,10 @@
 use std::rc::Rc;
 
 use indexmap::IndexMap;
+use ringway_config::Bytes;
 use ringway_engine::exchange::{Answer, AnswerBody, Exchange};
 use ringway_engine::filter::{
-    Blueprint, Core, Filter, Measure, Next, Outcome, SettingsError, Verdict,
+    Blueprint, Core, Filter, Measure, Next, Outcome, SettingsError, Step, Verdict,
 };
 use ringway_engine::http1::write::{is_safe_value, is_token};
 use ringway_engine::message::FieldName;
@@ -47,6 +48,9 @@ use serde::Deserialize;
 use crate::cause::{self, Cause};
 use crate::{plan, wrong};
 
+/// The most that can be asked to be kept of a body: each request under way may hold as much.
+const MAX_BODY: Bytes = Bytes(64 << 20);
+
 /// What is done when the attempt failed in the end: `respond` or `upstream`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -57,12 +61,14 @@ pub struct Settings {
     pub respond: Option<Respond>,
     /// This upstream is asked.
     pub upstream: Option<String>,
+    /// How much of a body is kept for the other upstream, `0` to 64MiB.
+    pub max_body: Bytes,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let on = vec![Cause::ConnectFailure, Cause::Reset, Cause::Timeout, Cause::Denied];
-        Settings { on, respond: None, upstream: None }
+        Settings { on, respond: None, upstream: None, max_body: Bytes::kib(64) }
     }
 }
 
@@ -100,6 +106,10 @@ impl Settings {
                 return Err(wrong("", "there is nothing to fall back to", help));
             }
         };
+        if self.max_body > MAX_BODY {
+            let message = format!("{} is too much to keep of each body", self.max_body);
+            return Err(wrong("max_body", message, "write a size of at most `64MiB`"));
+        }
         let settings = self.clone();
         Ok(plan(Plan { settings, answer, needed: Shared::default() }))
     }
@@ -165,6 +175,7 @@ impl Blueprint for Plan {
         Rc::new(Fallback {
             on: self.settings.on.clone(),
             answer: self.answer.clone(),
+            max_body: self.settings.max_body.0,
             upstream: self.settings.upstream.as_deref().unwrap_or_default().into(),
             needed: self.needed.clone(),
         })
@@ -190,6 +201,7 @@ struct Fallback {
     on: Vec<Cause>,
     /// The answer; without one the upstream is asked.
     answer: Option<Answer>,
+    max_body: u64,
     upstream: Rc<str>,
     needed: Shared<SharedTotal>,
 }
@@ -198,6 +210,13 @@ struct Fallback {
 const ANSWERED: u64 = 1;
 
 impl Filter for Fallback {
+    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
+        if self.answer.is_none() {
+            exchange.request.keep_body(self.max_body);
+        }
+        Step::NEXT
+    }
+
     fn on_attempt(&self, exchange: &mut Exchange) -> Verdict {
         // Something else was done first, such as a retry.
         if self.answer.is_some() && exchange.note(self) == ANSWERED {

@@ -63,6 +63,7 @@ mod values;
 
 registry! {
     auth Auth,
+    authorize Authorize,
     circuit_breaker CircuitBreaker,
     compress Compress,
     cors Cors,
@@ -70,6 +71,7 @@ registry! {
     fault Fault,
     headers Headers,
     logging Logging,
+    metrics Metrics,
     rate_limit RateLimit,
     redirect Redirect,
     request_id RequestId,
@@ -77,7 +79,10 @@ registry! {
     rewrite Rewrite,
     security_headers SecurityHeaders,
     timeout Timeout,
+    trace Trace,
 }
+
+pub use auth::{hash_key, random_key};
 
 /// Names the filter in front of the field that is wrong: its settings stand below its name.
 fn below(name: &str, error: SettingsError) -> SettingsError {

@@ -20,6 +20,8 @@ mod filters;
 mod auth;
 mod limits_filters;
 
+mod auth_keys;
+
 mod resilience;
 
 mod paths;
@@ -27,6 +29,8 @@ mod paths;
 mod compress;
 
 mod logging;
+
+mod metrics;
 
 mod balance;
 
@@ -59,6 +63,10 @@ mod reload;
 mod shutdown;
 
 mod admin;
+
+mod page;
+
+mod top;
 
 mod curl;
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Driver, Gateway, Origin, dedent, eventually, forward_route, ok, refusing, scenes,
+    Driver, Framing, Gateway, Origin, chunked, dedent, eventually, forward_route, ok, refusing,
+    scenes,
 };
 
 scenes![
@@ -23,6 +24,10 @@ scenes![
     a_fallback_answers_for_an_upstream_that_failed,
     a_fallback_answers_for_an_open_breaker,
     another_upstream_is_asked_after_the_retries,
+    a_body_is_sent_again_when_that_is_asked_for,
+    a_body_that_is_too_long_is_not_sent_again,
+    a_body_goes_on_where_the_attempt_before_left_it,
+    a_kept_body_waits_for_the_word_to_come,
     an_attempt_has_its_own_time,
     an_exchange_that_takes_too_long_is_answered_504,
     an_upload_that_takes_too_long_is_answered_504,
@@ -333,6 +338,100 @@ fn another_upstream_is_asked_after_the_retries(driver: Driver) {
     }
     assert_eq!((bad.count(), backup.count()), (12, 4));
     assert!(bad.requests().iter().all(|request| request.body == b"hello"));
+}
+
+const REPLAY: &str = "
+    filters:
+      - retry: {methods: [POST], max_retries: 2, backoff: {base: 0s}, max_body: 200000B}
+";
+
+/// An origin that fails twice and then tells what it received.
+fn failing_twice() -> Origin {
+    let failed = AtomicUsize::new(0);
+    Origin::script(move |connection| {
+        while let Some(request) = connection.request()? {
+            match failed.fetch_add(1, Ordering::SeqCst) {
+                0 => connection.write(UNAVAILABLE)?,
+                1 => return Ok(()),
+                _ => connection.write(ok(&request.body.len().to_string()))?,
+            }
+        }
+        Ok(())
+    })
+}
+
+fn a_body_is_sent_again_when_that_is_asked_for(driver: Driver) {
+    let long = "0123456789abcdef".repeat(10_000);
+    let fixed =
+        format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{long}", long.len());
+    let in_chunks = chunked("/", &[&long[..70_000], &long[70_000..]], &["X-Sum: 1"]);
+    for text in [fixed, in_chunks] {
+        let origin = failing_twice();
+        let gateway = Gateway::forward_route(driver, &origin, REPLAY);
+        let mut client = gateway.client();
+        assert_eq!(client.send(&text).answer().expect(200).text(), "160000");
+        let requests = origin.requests();
+        assert_eq!(requests.len(), 3);
+        assert!(requests.iter().all(|request| request.body == long.as_bytes()));
+        assert!(requests.iter().all(|request| request.trailers == requests[0].trailers));
+        // The connection goes on behind the body.
+        assert_eq!(client.send(&text).answer().expect(200).text(), "160000");
+    }
+}
+
+fn a_body_that_is_too_long_is_not_sent_again(driver: Driver) {
+    let long = "x".repeat(300_000);
+    let origin = failing_twice();
+    let gateway = Gateway::forward_route(driver, &origin, REPLAY);
+    gateway.client().send(chunked("/", &[&long], &[])).answer().expect(503);
+    assert_eq!(origin.count(), 1);
+    // Nor is one that nobody has asked for.
+    let origin = failing_twice();
+    let gateway = Gateway::forward_route(driver, &origin, "filters: [{retry: {max_retries: 2}}]");
+    let mut client = gateway.client();
+    client.request("POST", "/", &["Content-Length: 300000"]).send(&long).answer().expect(503);
+    assert_eq!(origin.count(), 1);
+}
+
+/// The first origin breaks off in the middle of the body, while the client still waits to send.
+fn a_body_goes_on_where_the_attempt_before_left_it(driver: Driver) {
+    let broken = Arc::new(AtomicBool::new(false));
+    let breaks = broken.clone();
+    let origin = Origin::script(move |connection| {
+        if !breaks.swap(true, Ordering::SeqCst) {
+            connection.head()?;
+            connection.wire.exactly(50_000)?;
+            return Ok(());
+        }
+        let Some(request) = connection.request()? else { return Ok(()) };
+        connection.write(ok(&String::from_utf8_lossy(&request.body[99_990..])))
+    });
+    let gateway = Gateway::forward_route(driver, &origin, REPLAY);
+    let mut client = gateway.client();
+    client.request("POST", "/", &["Content-Length: 100000"]).send("a".repeat(60_000));
+    origin.await_connections(2);
+    client.send("b".repeat(40_000));
+    assert_eq!(client.answer().expect(200).text(), "bbbbbbbbbb");
+}
+
+fn a_kept_body_waits_for_the_word_to_come(driver: Driver) {
+    let failed = AtomicBool::new(false);
+    let origin = Origin::script(move |connection| {
+        while let Some(head) = connection.head()? {
+            if !failed.swap(true, Ordering::SeqCst) {
+                return connection.write(UNAVAILABLE);
+            }
+            connection.write("HTTP/1.1 100 Continue\r\n\r\n")?;
+            let request = connection.wire.rest_of_request(head, Framing::Length(5))?;
+            connection.write(ok(&String::from_utf8_lossy(&request.body)))?;
+        }
+        Ok(())
+    });
+    let gateway = Gateway::forward_route(driver, &origin, REPLAY);
+    let mut client = gateway.client();
+    client.request("POST", "/", &["Content-Length: 5", "Expect: 100-continue"]);
+    assert!(client.head().line.contains("100"), "of the second attempt");
+    assert_eq!(client.send("hello").answer().expect(200).text(), "hello");
 }
 
 /// An origin that takes requests and never answers.

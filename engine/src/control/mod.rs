@@ -6,6 +6,7 @@ pub mod local;
 pub(crate) mod health;
 pub mod reload;
 pub(crate) mod resolve;
+pub(crate) mod scrape;
 pub(crate) mod signals;
 mod trail;
 mod watch;
