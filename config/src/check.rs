@@ -167,24 +167,18 @@ fn check_names<F>(routes: &[(usize, Route<F>)], upstreams: &[String], findings: 
     }
 }
 
-/// Routes point to upstreams that there are, and upstreams are there to be pointed to.
+/// Routes point to upstreams that there are.
 fn check_references<F>(
     routes: &[(usize, Route<F>)],
     upstreams: &[String],
     findings: &mut Findings<'_>,
 ) {
-    let mut used: Vec<&str> = Vec::new();
-    let mut any = false;
-    let mut refer = |name: &str, path: String, findings: &mut Findings<'_>| {
-        if let Some(known) = upstreams.iter().find(|known| *known == name) {
-            used.push(known);
+    let refer = |name: &str, path: String, findings: &mut Findings<'_>| {
+        if upstreams.iter().any(|known| *known == name) {
             return;
         }
         let help = match nearest(name, upstreams) {
-            Some(near) => {
-                used.push(near);
-                format!("did you mean `{near}`?")
-            }
+            Some(near) => format!("did you mean `{near}`?"),
             None if upstreams.is_empty() => {
                 format!("add it: `upstreams: {{{name}: {{targets: […]}}}}`")
             }
@@ -202,7 +196,7 @@ fn check_references<F>(
                         format!("`{name}` cannot name an upstream: there are none"),
                         "add those that it may name: `upstreams: {NAME: {targets: […]}}`",
                     ),
-                    Some(_) => any = true,
+                    Some(_) => {}
                     None => refer(name, path, findings),
                 }
             }
@@ -214,16 +208,5 @@ fn check_references<F>(
             }
             _ => {}
         }
-    }
-    // While a route cannot be read, nobody knows what it points to.
-    if any || !findings.errors.is_empty() {
-        return;
-    }
-    for name in upstreams.iter().filter(|name| !used.contains(&name.as_str())) {
-        findings.warn(
-            format!("upstreams.{}", quote_key(name)),
-            format!("no route points to the upstream `{name}`"),
-            format!("write `upstream: {name}` in a route, or remove it"),
-        );
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::admin::AdminWritten;
 use crate::log::Log;
+use crate::reload::Reload;
 use crate::route::RouteWritten;
 use crate::server::ServerWritten;
 use crate::upstream::UpstreamWritten;
@@ -27,6 +28,9 @@ struct FileWritten<F> {
     /// What Ringway says about itself, on standard error.
     #[schemars(default)]
     log: Log,
+    /// When the file is read again while Ringway runs.
+    #[schemars(default)]
+    reload: Reload,
     /// The admin API, which is there only where this is written.
     #[schemars(default)]
     admin: AdminWritten,

@@ -14,7 +14,7 @@ use crate::buffer::Buffer;
 use crate::clock;
 use crate::course::{Course, Ended};
 use crate::downstream::{After, Connection};
-use crate::error::{ClientError, Error, UpstreamError};
+use crate::error::{ClientError, Error, GatewayError, UpstreamError};
 use crate::exchange::{Answer, Exchange};
 use crate::filter::{Next, Outcome};
 use crate::forward::{self, Persistence, RequestHeadPlan};
@@ -22,11 +22,13 @@ use crate::http1::{self, Body, Scanner};
 use crate::io::{Reader, Side, Writer, alongside};
 use crate::limits::INTERIM_ANSWERS;
 use crate::message::Version;
-use crate::relay::{Bounds, Framing, Incoming, RelayError, relay};
+use crate::relay::{Bounds, Framing, Incoming, RelayError, Upload, relay, relay_kept};
 use crate::respond;
 use crate::response::{Relayed, Response};
 use crate::snapshot::Route;
 use crate::tunnel;
+use crate::until::{self, Until};
+use crate::upload::{request_framing, upload_error};
 use crate::upstream::{Endpoint, Lease, Upstream};
 
 /// What every attempt of an exchange has in common.
@@ -42,8 +44,12 @@ pub(crate) struct Attempt<'a> {
     pub(crate) from: SocketAddr,
     /// Requests that the client's connection has carried, this one included.
     pub(crate) served: u64,
+    /// When it is over, if a filter says so.
+    pub(crate) until: Option<Until>,
     /// The head of the answer is there.
     pub(crate) answered: Cell<bool>,
+    /// The request can be sent again: all that has come of it is still here.
+    pub(crate) repeatable: Cell<bool>,
 }
 
 /// What an attempt came to.
@@ -79,51 +85,51 @@ enum Heard {
     Nothing(Error),
 }
 
-/// The client's body on its way up.
-struct Upload {
-    body: Incoming,
-    /// What was read and not yet taken.
-    input: Buffer,
-    /// Why it cannot go on; set before its start when the upstream did not even take the head.
-    broken: Option<RelayError>,
-}
-
-impl Upload {
-    fn new(body: Body) -> Self {
-        let body = Incoming::new(body);
-        Upload { body, input: Buffer::default(), broken: None }
-    }
-}
-
 impl Attempt<'_> {
     /// Makes the attempt on `lease`.
     pub(crate) async fn make(
         &self,
         connection: &mut Connection,
         exchange: &mut Exchange,
+        up: &mut Upload,
         mut lease: Lease,
     ) -> Attempted {
         let buffers = &self.course.worker.buffers;
-        let mut up = Upload::new(self.body);
+        up.broken = None;
         let mut out = buffers.usual();
-        if let Err(error) = self.write_request(connection, exchange, &lease, &mut up, &mut out) {
+        if let Err(error) = self.write_request(connection, exchange, &lease, up, &mut out) {
             buffers.give(out);
             return Attempted::Failed { error, repeatable: false };
         }
-        let whole = up.body.is_done();
-        exchange.request.body_begun = !whole;
+        let whole = !exchange.request.body_begun;
+        self.repeatable.set(whole || up.kept.is_whole());
+        if let Some(until) = &self.until {
+            lease.stream.watch().over_within(until.left());
+        }
         let (mut reader, mut writer) = lease.stream.split();
         let (written, out) = writer.write_all(out, self.upstream_idle()).await;
         buffers.give(out);
         up.broken = written.err().map(RelayError::Write);
         let (client_reader, mut client_writer) = connection.stream.split();
         let heard = {
-            let mut upload = pin!(Side::new(self.upload(client_reader, writer, &mut up)));
+            let mut upload = pin!(Side::new(self.upload(whole, client_reader, writer, up)));
             let (reader, writer) = (&mut reader, &mut client_writer);
             self.hear(exchange, whole, reader, writer, upload.as_mut()).await
         };
+        let over = self.until.filter(|_| lease.stream.watch().is_over());
+        if !whole {
+            connection.stream.watch().read_any_time();
+        }
+        if self.until.is_some() {
+            lease.stream.watch().never_over();
+            connection.stream.watch().never_over();
+        }
         match heard {
-            Heard::Response { relayed, busy } => {
+            Heard::Response { mut relayed, busy } => {
+                if over.is_some() {
+                    relayed.clean = false;
+                    relayed.error = relayed.error.map(|_| GatewayError::Timeout.into());
+                }
                 self.ended(exchange, up, relayed, whole, busy, lease)
             }
             Heard::Upgrade => self.upgrade(connection, exchange, lease).await,
@@ -134,7 +140,10 @@ impl Attempt<'_> {
                 }
                 Attempted::Unwanted(next)
             }
-            Heard::Nothing(error) => self.failed(exchange, up, error, whole, lease.reused),
+            Heard::Nothing(error) => {
+                let over = over.map(|until| until.error(self.from));
+                self.failed(exchange, up, error, over, lease.reused)
+            }
         }
     }
 
@@ -154,13 +163,14 @@ impl Attempt<'_> {
         };
         self.answered.set(true);
         self.endpoint.answered(exchange.response.head.status);
+        exchange.request.repeatable = self.repeatable.get();
         let outcome = Outcome::Answered(exchange.response.head.status);
         let decision = self.course.chain.on_outcome(exchange, &outcome);
         if exchange.response.head.status == 101 {
             // Both sides speak something else already: there is no way back.
             return Heard::Upgrade;
         }
-        match decision.next(whole) {
+        match decision.next(self.repeatable.get()) {
             Next::Accept => {}
             next => {
                 let came = exchange.response.raw().len() - exchange.response.head.len;
@@ -172,6 +182,9 @@ impl Attempt<'_> {
                 };
                 return Heard::Unwanted { next, clean: whole_answer && !upload.is_busy() };
             }
+        }
+        if self.until.is_some() {
+            until::relay(exchange.deadline, reader, client);
         }
         let bounds = self.response_bounds();
         let response = Response {
@@ -186,8 +199,8 @@ impl Attempt<'_> {
     }
 
     /// Sends the rest of the body up, if there is any.
-    async fn upload(&self, mut from: Reader<'_>, mut to: Writer<'_>, up: &mut Upload) {
-        if up.broken.is_some() || up.body.is_done() {
+    async fn upload(&self, whole: bool, mut from: Reader<'_>, mut to: Writer<'_>, up: &mut Upload) {
+        if up.broken.is_some() || whole {
             return;
         }
         let bounds = Bounds {
@@ -198,8 +211,13 @@ impl Attempt<'_> {
         };
         let framing = request_framing(self.body);
         let buffers = &self.course.worker.buffers;
-        let Upload { body, input, .. } = up;
-        let end = relay(&mut from, input, body, &mut to, framing, &bounds, buffers).await;
+        let end = if up.kept.is_whole() {
+            let lost = &self.repeatable;
+            relay_kept(&mut from, up, lost, &mut to, framing, &bounds, buffers).await
+        } else {
+            let Upload { body, input, .. } = &mut *up;
+            relay(&mut from, input, body, &mut to, framing, &bounds, buffers).await
+        };
         if end.is_ok() && !self.answered.get() {
             to.other_direction_within(self.first_byte());
         }
@@ -216,14 +234,18 @@ impl Attempt<'_> {
     fn failed(
         &self,
         exchange: &mut Exchange,
-        up: Upload,
+        up: &mut Upload,
         error: Error,
-        whole: bool,
+        over: Option<Error>,
         reused: bool,
     ) -> Attempted {
         exchange.request.received = up.body.received();
-        self.course.worker.buffers.give(up.input);
-        if let Some(error) = up.broken.and_then(|e| upload_error(e, self.from)) {
+        let whole = self.repeatable.get();
+        if let Some(error) = over {
+            self.endpoint.met(&error);
+            return Attempted::Failed { error, repeatable: whole };
+        }
+        if let Some(error) = up.broken.take().and_then(|e| upload_error(e, self.from)) {
             return Attempted::Failed { error, repeatable: false };
         }
         let untouched = exchange.response.raw.is_empty() && exchange.response.interims == 0;
@@ -239,13 +261,12 @@ impl Attempt<'_> {
     fn ended(
         &self,
         exchange: &mut Exchange,
-        up: Upload,
+        up: &mut Upload,
         relayed: Relayed,
         whole: bool,
         busy: bool,
         lease: Lease,
     ) -> Attempted {
-        let worker = self.course.worker;
         exchange.request.received = up.body.received();
         let unread = busy || up.broken.is_some() || !up.body.is_done();
         if !whole {
@@ -253,7 +274,6 @@ impl Attempt<'_> {
             exchange.request.raw.replace_body(exchange.request.head.len, up.input.filled());
             exchange.request.taken = exchange.request.head.len;
         }
-        worker.buffers.give(up.input);
         relayed.error.as_ref().inspect(|error| self.endpoint.met(error));
         let keeps_alive = http1::keeps_alive_response(&exchange.response.head);
         if relayed.clean && !unread && keeps_alive {
@@ -309,10 +329,25 @@ impl Attempt<'_> {
             peer: &connection.peer_text,
         };
         forward::write_request_head(out.tail(), exchange, &plan);
+        // What is beyond the first of the body is in `up` already, and is for the upload to send.
+        if exchange.request.body_begun {
+            return Ok(());
+        }
         let head = exchange.request.head.len;
         let came = &exchange.request.raw()[head..];
-        let taken = up.body.take(came, request_framing(self.body), out.tail());
+        let (framing, before) = (request_framing(self.body), out.len());
+        up.body = Incoming::new(self.body);
+        let mut taken = up.body.take(came, framing, out.tail());
+        let begun = !up.body.is_done();
+        if begun && up.kept.is_whole() {
+            // Once more, to keep it.
+            out.truncate(before);
+            up.body = Incoming::new(self.body);
+            let room = up.kept.room_for(came.len(), &self.course.worker.buffers);
+            taken = up.body.take(came, Framing::UntilClose, room);
+        }
         exchange.request.taken = head + taken.map_err(ClientError::Body)?;
+        exchange.request.body_begun = begun;
         if up.body.received() > self.route.max_body {
             return Err(ClientError::BodyTooLarge.into());
         }
@@ -445,31 +480,6 @@ impl Attempt<'_> {
         exchange.response.sent = carried.down;
         Attempted::Ended(Ended { status: 101, error: None, after: After::Close })
     }
-}
-
-/// A request's body goes up as it came, counted or chunked anew.
-fn request_framing(body: Body) -> Framing {
-    match body {
-        Body::Empty | Body::UntilClose => Framing::None,
-        Body::Length(n) => Framing::Length(n),
-        Body::Chunked => Framing::Chunked,
-    }
-}
-
-/// What a broken upload means. `None` when the upstream broke it: it may have answered before.
-fn upload_error(error: RelayError, to: SocketAddr) -> Option<Error> {
-    Some(match error {
-        RelayError::Write(e) if e.kind() == io::ErrorKind::TimedOut => {
-            UpstreamError::Stalled(to).into()
-        }
-        RelayError::Write(_) => return None,
-        RelayError::TooLarge => ClientError::BodyTooLarge.into(),
-        RelayError::Coding(e) => ClientError::Body(e).into(),
-        RelayError::Read(e) if e.kind() == io::ErrorKind::TimedOut => {
-            ClientError::BodyTimeout.into()
-        }
-        RelayError::Read(e) => ClientError::Gone(e).into(),
-    })
 }
 
 fn is_closed(error: &Error) -> bool {

@@ -8,6 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -57,9 +58,25 @@ struct Entry {
     unacknowledged: u32,
     read_expired: bool,
     write_expired: bool,
+    /// When the exchange that the socket is used for is over, and that it is.
+    over_at: u64,
+    over: bool,
     waiting: Waiting,
     /// What is being sent has no end but that of the connection, so none may look orderly.
     unfinished: bool,
+    /// The exchange under way, on a connection to an upstream.
+    serving: Option<Serving>,
+    /// When the exchange under way is ended, whatever it does.
+    end_at: u64,
+    /// What `serving` was last looked at for.
+    looked: u32,
+}
+
+/// An exchange under way: the place of its route in a snapshot, by the number that a core gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Serving {
+    pub(crate) adopted: u32,
+    pub(crate) route: u32,
 }
 
 /// What a client's connection waits for, which a drain cuts short.
@@ -94,8 +111,13 @@ impl Deadlines {
             unacknowledged: u32::MAX,
             read_expired: false,
             write_expired: false,
+            over_at: NEVER,
+            over: false,
             waiting: Waiting::No,
             unfinished: false,
+            serving: None,
+            end_at: NEVER,
+            looked: 0,
         };
         let mut entries = self.entries.borrow_mut();
         let key = match self.free.borrow_mut().pop() {
@@ -128,10 +150,25 @@ impl Deadlines {
                 entry.read_expired = true;
                 shut(entry.fd, libc::SHUT_RD);
             }
+            if entry.end_at <= clock {
+                entry.end_at = NEVER;
+                shut(entry.fd, libc::SHUT_RDWR);
+            }
             if entry.write_at <= clock && !entry.goes_on(clock) {
                 entry.write_at = NEVER;
                 entry.write_expired = true;
                 shut(entry.fd, libc::SHUT_RDWR);
+            }
+            if entry.over_at <= clock {
+                entry.over_at = NEVER;
+                entry.over = true;
+                // Only a write under way has to be ended by force. Where there is none, the peer
+                // is not to be told of an end that it could take for an orderly one.
+                match (entry.write_at != NEVER, entry.unfinished) {
+                    (false, _) => shut(entry.fd, libc::SHUT_RD),
+                    (true, false) => shut(entry.fd, libc::SHUT_RDWR),
+                    (true, true) => reset(entry.fd),
+                }
             }
         }
     }
@@ -145,6 +182,18 @@ impl Deadlines {
                 Waiting::No => {}
                 Waiting::First => entry.read_at = entry.read_at.min(at),
                 Waiting::Next => shut(entry.fd, libc::SHUT_RD),
+            }
+        }
+    }
+
+    /// Ends the exchanges under way whose route is `gone` within `time`, and lets the others go on.
+    /// Each is asked about once for every `number`.
+    pub(crate) fn end_gone(&self, number: u32, time: Duration, gone: impl Fn(Serving) -> bool) {
+        let at = self.at(time);
+        for entry in self.entries.borrow_mut().iter_mut().filter(|e| e.fd >= 0) {
+            let Some(serving) = entry.serving.filter(|s| s.adopted != number) else { continue };
+            if std::mem::replace(&mut entry.looked, number) != number {
+                entry.end_at = if gone(serving) { entry.end_at.min(at) } else { NEVER };
             }
         }
     }
@@ -200,6 +249,17 @@ fn shut(fd: RawFd, how: i32) {
     unsafe { libc::shutdown(fd, how) };
 }
 
+/// Ends a connection with a reset, and what is under way on it; its socket stays to be closed.
+fn reset(fd: RawFd) {
+    let nowhere =
+        libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    let size = size_of::<libc::sockaddr>() as libc::socklen_t;
+    // SAFETY: the descriptor is open while its entry is on the list (see `shut`); the pointer is to
+    // an address of our stack, of the size given. Connecting to nowhere dissolves a connection
+    // (connect(2)); where that is refused, the close that follows resets it all the same.
+    unsafe { libc::connect(fd, &raw const nowhere, size) };
+}
+
 /// A socket's place on the list. The owner retires it before it closes the socket; its place is
 /// free again when it is dropped.
 pub(crate) struct Watch {
@@ -219,15 +279,37 @@ impl Watch {
         self.with(|e| e.read_at = NEVER);
     }
 
-    /// What is being written must be taken within `time` from now.
-    pub(crate) fn write_within(&self, time: Duration) {
+    /// What is being written must be taken within `time` from now. False when no more is to be
+    /// written, because all is over.
+    pub(crate) fn write_within(&self, time: Duration) -> bool {
         let at = self.list.at(time);
         let stall = at - self.list.clock.get();
         self.with(|e| {
             e.write_at = at;
             e.write_stall = stall;
             e.unacknowledged = u32::MAX;
+            !e.over
+        })
+    }
+
+    /// Whatever is read or written from now on must be done within `time`: then both directions
+    /// end, even if bytes go on coming and going.
+    pub(crate) fn over_within(&self, time: Duration) {
+        let at = self.list.at(time);
+        self.with(|e| e.over_at = at);
+    }
+
+    /// The socket may be used for as long as it likes again.
+    pub(crate) fn never_over(&self) {
+        self.with(|e| {
+            e.over_at = NEVER;
+            e.over = false;
         });
+    }
+
+    /// True when the time that [`Watch::over_within`] gave is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.with(|e| e.over)
     }
 
     /// Nothing is being written.
@@ -238,6 +320,15 @@ impl Watch {
     /// Says what the connection waits for.
     pub(crate) fn waits(&self, waiting: Waiting) {
         self.with(|e| e.waiting = waiting);
+    }
+
+    /// Says which exchange is under way on this connection to an upstream.
+    pub(crate) fn serves(&self, serving: Option<Serving>) {
+        self.with(|e| {
+            e.serving = serving;
+            e.end_at = NEVER;
+            e.looked = 0;
+        });
     }
 
     /// True when the read side was shut down for being late.
@@ -268,6 +359,17 @@ impl Watch {
         // is to one byte of our stack, and one is the length given.
         let n = self.with(|e| unsafe { libc::recv(e.fd, (&raw mut byte).cast(), 1, flags) });
         n < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock
+    }
+
+    /// Takes what has come and waits to be read into `room`, at once; `WouldBlock` when that is
+    /// nothing. One system call.
+    pub(crate) fn receive(&self, room: &mut [MaybeUninit<u8>]) -> std::io::Result<usize> {
+        // SAFETY: the descriptor is open while its entry is on the list (see `shut`); the kernel
+        // writes at most `room.len()` bytes to `room`, which is ours to write to.
+        let n = self.with(|e| unsafe {
+            libc::recv(e.fd, room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT)
+        });
+        usize::try_from(n).map_err(|_| std::io::Error::last_os_error())
     }
 
     /// Takes the socket off the list, right before it is closed.
@@ -328,6 +430,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_over_ends_in_both_directions() {
+        let list = Rc::new(Deadlines::default());
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let watch = list.watch(ours.as_raw_fd());
+        let start = now();
+        list.sweep(start);
+        watch.over_within(Duration::from_millis(200));
+        assert!(watch.write_within(Duration::from_secs(60)));
+        watch.write_any_time();
+        sweep_for(&list, start, 1, 2);
+        assert!(!watch.is_over(), "never early");
+        sweep_for(&list, start, 3, 4);
+        assert!(watch.is_over() && !watch.read_expired());
+        assert!(!watch.write_within(Duration::from_secs(60)), "no more is to be written");
+        assert_eq!(ours.read(&mut [0; 1]).unwrap(), 0, "the read side is shut down");
+        theirs.set_nonblocking(true).unwrap();
+        let waits = theirs.read(&mut [0; 1]).unwrap_err().kind();
+        assert_eq!(waits, std::io::ErrorKind::WouldBlock, "the peer is told of no end");
+        watch.never_over();
+        assert!(!watch.is_over());
+    }
+
+    #[test]
     fn a_stall_blames_nobody() {
         let list = Rc::new(Deadlines::default());
         let (ours, _theirs) = UnixStream::pair().unwrap();
@@ -337,6 +462,26 @@ mod tests {
         watch.read_within(Duration::from_secs(1));
         list.sweep(start + Duration::from_secs(60));
         assert!(!watch.read_expired(), "a minute in which nothing ran counts as two sweeps");
+    }
+
+    #[test]
+    fn an_exchange_whose_route_is_gone_ends_and_the_others_go_on() {
+        let list = Rc::new(Deadlines::default());
+        let pairs: Vec<_> = (0..4).map(|_| UnixStream::pair().unwrap()).collect();
+        let watches: Vec<_> = pairs.iter().map(|(ours, _)| list.watch(ours.as_raw_fd())).collect();
+        let start = now();
+        list.sweep(start);
+        for (route, watch) in watches.iter().enumerate() {
+            watch.serves(Some(Serving { adopted: 1, route: route as u32 }));
+        }
+        watches[3].serves(None);
+        list.end_gone(2, Duration::from_millis(300), |serving| serving.route != 0);
+        list.end_gone(2, Duration::from_secs(60), |_| panic!("each is asked about once"));
+        // What comes back in time goes on.
+        list.end_gone(3, Duration::from_millis(300), |serving| serving.route == 1);
+        sweep_for(&list, start, 1, 5);
+        let ended: Vec<_> = watches.iter().map(|watch| !watch.is_quiet()).collect();
+        assert_eq!(ended, [false, true, false, false]);
     }
 
     #[test]

@@ -76,6 +76,9 @@ pub enum UpstreamError {
     /// The first byte of the answer did not come in time.
     #[error("{0} did not answer in time")]
     FirstByteTimeout(SocketAddr),
+    /// The answer did not begin within the time that a filter gives each attempt.
+    #[error("{0} did not answer within the time of one attempt")]
+    TryTimeout(SocketAddr),
     /// The answer's head is not one.
     #[error("bad response head from {0}: {1}")]
     Head(SocketAddr, HeadError),
@@ -105,6 +108,9 @@ pub enum GatewayError {
     /// A filter or a rewrite came to a target or header that may not be sent.
     #[error("the rewritten request cannot be sent: {0}")]
     Rewrite(&'static str),
+    /// The time that a filter gives the whole exchange was over.
+    #[error("the time for the whole exchange is over")]
+    Timeout,
     /// More attempts were asked for than one exchange may make.
     #[error("too many attempts")]
     Attempts,
@@ -155,6 +161,7 @@ impl Error {
             Error::Upstream(U::ConnectTimeout(_)) => (504, "connect_timeout", true),
             Error::Upstream(U::Closed(_)) => (502, "upstream_closed", true),
             Error::Upstream(U::FirstByteTimeout(_)) => (504, "first_byte_timeout", true),
+            Error::Upstream(U::TryTimeout(_)) => (504, "try_timeout", true),
             Error::Upstream(U::Head(..)) => (502, "bad_response_head", true),
             Error::Upstream(U::Interim(_)) => (502, "endless_interim", true),
             Error::Upstream(U::UnaskedUpgrade(_)) => (502, "unasked_upgrade", true),
@@ -163,6 +170,7 @@ impl Error {
             Error::Upstream(U::Stalled(_)) => (504, "upstream_stalled", false),
             Error::Gateway(G::Resources(_)) => (503, "no_resources", true),
             Error::Gateway(G::Rewrite(_)) => (500, "bad_rewrite", true),
+            Error::Gateway(G::Timeout) => (504, "timeout", true),
             Error::Gateway(G::Attempts) => (502, "too_many_attempts", true),
         };
         Reply { status: Some(status), code, keep }
@@ -186,10 +194,12 @@ impl Error {
             Error::Upstream(
                 U::Closed(_)
                 | U::FirstByteTimeout(_)
+                | U::TryTimeout(_)
                 | U::Head(..)
                 | U::Interim(_)
                 | U::UnaskedUpgrade(_),
             ) => "response_head",
+            Error::Gateway(G::Timeout) => "exchange",
             Error::Upstream(U::Truncated(_) | U::Body(..) | U::Stalled(_)) => "response_body",
         }
     }

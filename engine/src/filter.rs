@@ -10,7 +10,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::clock;
+use crate::error::{Error, GatewayError};
 use crate::exchange::{Answer, Exchange};
 use crate::log::{Journal, Journals, Output};
 use crate::record::Record;
@@ -54,7 +55,8 @@ pub trait Filter {
 pub enum Step<'a> {
     /// Decided at once; costs nothing.
     Now(Verdict),
-    /// The filter waits. Only a filter that waits allocates.
+    /// The filter waits. Only a filter that waits allocates. When the exchange runs out of time
+    /// meanwhile ([`Exchange::deadline`]) the future is dropped, so that must lose nothing.
     Later(Pin<Box<dyn Future<Output = Verdict> + 'a>>),
 }
 
@@ -200,6 +202,12 @@ pub trait Blueprint: Send + Sync {
         None
     }
 
+    /// False when it was built from more than its settings, such as a file, and that has changed
+    /// since: a reload then builds it anew. Called off the workers, where it may block.
+    fn is_current(&self) -> bool {
+        true
+    }
+
     /// What is to be done now and then off the workers, where it may block, such as fetching keys.
     /// Called with the first snapshot that has this blueprint.
     fn errand(&self) -> Option<Errand> {
@@ -287,17 +295,29 @@ pub struct Chain(pub(crate) Vec<Rc<dyn Filter>>);
 impl Chain {
     /// Passes the request forward. Returns how many filters it has passed, each of which shall
     /// see the response, and the answer if one of them gave it.
-    pub(crate) async fn on_request(&self, exchange: &mut Exchange) -> (usize, Option<Box<Answer>>) {
+    /// A filter that waits longer than the exchange may take is an error.
+    pub(crate) async fn on_request(
+        &self,
+        exchange: &mut Exchange,
+    ) -> (usize, Result<Option<Box<Answer>>, Error>) {
         for (passed, filter) in self.0.iter().enumerate() {
-            let verdict = match filter.on_request(exchange) {
-                Step::Now(verdict) => verdict,
-                Step::Later(wait) => wait.await,
+            let deadline = exchange.deadline;
+            let verdict = match (filter.on_request(exchange), deadline) {
+                (Step::Now(verdict), _) => verdict,
+                (Step::Later(wait), None) => wait.await,
+                (Step::Later(wait), Some(deadline)) => {
+                    let left = deadline.saturating_duration_since(clock::now());
+                    match clock::within(left, wait).await {
+                        Some(verdict) => verdict,
+                        None => return (passed + 1, Err(GatewayError::Timeout.into())),
+                    }
+                }
             };
             if let Verdict::Answer(answer) = verdict {
-                return (passed + 1, Some(answer));
+                return (passed + 1, Ok(Some(answer)));
             }
         }
-        (self.0.len(), None)
+        (self.0.len(), Ok(None))
     }
 
     /// Asks each filter about the attempt to come.

@@ -115,9 +115,45 @@ impl Reader<'_> {
         Reading { operation: self.half.read(buffer), watch: self.watch }
     }
 
+    /// The same, but may be given up at any time and begun again: nothing is taken from the socket
+    /// before it is there, and then it is in `buffer` at once. Costs a system call more.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub(crate) async fn read_when_ready(&mut self, buffer: &mut Buffer) -> io::Result<usize> {
+        loop {
+            let room = buffer.tail().spare_capacity_mut();
+            debug_assert!(!room.is_empty(), "a read into nothing looks like the end");
+            match self.watch.receive(room) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(0) | Err(_) if self.watch.read_expired() || self.watch.is_over() => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Ok(n) => {
+                    let bytes = buffer.tail();
+                    // SAFETY: `receive` has initialised the first `n` bytes of the spare part.
+                    unsafe { bytes.set_len(bytes.len() + n) };
+                    return Ok(n);
+                }
+                Err(e) => return Err(e),
+            }
+            // SAFETY: the halves of a stream share it on one thread; waiting for readiness takes
+            // it by shared reference, as the other half's operations do with its descriptor, and
+            // nothing ever has it by unique reference for longer than it takes to begin one.
+            let stream = unsafe { &*self.half.0.get() };
+            stream.readable(false).await?;
+        }
+    }
+
     /// Sets the deadline of this and the following reads.
     pub(crate) fn within(&self, time: Duration) {
         self.watch.read_within(time);
+    }
+
+    /// The stream's deadlines.
+    pub(crate) fn watch(&self) -> &Watch {
+        self.watch
     }
 
     /// Takes the deadline away.
@@ -150,6 +186,8 @@ impl<F: Future<Output = BufResult<usize, Buffer>>> Future for Reading<'_, F> {
             Ok(0) | Err(_) if this.watch.read_expired() => {
                 (Err(io::ErrorKind::TimedOut.into()), buffer)
             }
+            // A socket that is shut down gives out what had come before, which may not end.
+            _ if this.watch.is_over() => (Err(io::ErrorKind::TimedOut.into()), buffer),
             other => (other, buffer),
         })
     }
@@ -167,7 +205,10 @@ impl Writer<'_> {
     ) -> (io::Result<()>, Buffer) {
         let mut result = Ok(());
         while result.is_ok() && !buffer.is_empty() {
-            self.watch.write_within(stall);
+            if !self.watch.write_within(stall) {
+                result = Err(io::ErrorKind::TimedOut.into());
+                break;
+            }
             let written;
             (written, buffer) = self.half.write(buffer).await;
             result = match written {
@@ -176,13 +217,20 @@ impl Writer<'_> {
                     buffer.advance(n);
                     Ok(())
                 }
-                Err(_) if self.watch.write_expired() => Err(io::ErrorKind::TimedOut.into()),
+                Err(_) if self.watch.write_expired() || self.watch.is_over() => {
+                    Err(io::ErrorKind::TimedOut.into())
+                }
                 Err(e) => Err(e),
             };
         }
         // A peer that takes no more may still have something to say.
         self.watch.write_any_time();
         (result, buffer)
+    }
+
+    /// Ends both directions in `time`, whatever comes and goes until then.
+    pub(crate) fn over_within(&self, time: Duration) {
+        self.watch.over_within(time);
     }
 
     /// Sets the deadline of the reads of the same stream's other direction.

@@ -33,6 +33,25 @@ pub const EXHAUSTION_OVER: Duration = Duration::from_secs(1);
 /// that it looks at: so few that it is a small part of a millisecond.
 pub const RETIRED_AT_ONCE: usize = 1024;
 
+/// How long nothing must have happened to a file before it is read again: programs write it in
+/// several steps.
+pub const SETTLED_AFTER: Duration = Duration::from_millis(100);
+
+/// How long something may go on happening to a file before it is read all the same.
+pub const SETTLED_AT_LAST: Duration = Duration::from_secs(1);
+
+/// How often the file is looked at where no change was noticed: some file systems tell of none.
+pub const WATCHED_EVERY: Duration = Duration::from_secs(30);
+
+/// How long `ringway reload` may take to put its question and to take the answer.
+pub const LOCAL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Bytes of such a question.
+pub const LOCAL_QUESTION: u64 = 64;
+
+/// How long it is waited for the answer to be found: new names may have to be resolved.
+pub const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Messages that wait for a worker: snapshots, endpoint lists, handed-over sockets.
 pub const MAILBOX: usize = 1024;
 

@@ -5,6 +5,7 @@
 //! lengths are counted, chunks are decoded and written again. Nothing of the sender's framing
 //! passes through.
 
+use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::clock;
 use crate::http1::chunked::{self, Decoder, Event};
 use crate::http1::{Body, ChunkError};
 use crate::io::{Reader, Writer};
-use crate::limits::{BODY_RATE_GRACE, USUAL_BUFFER};
+use crate::limits::{BODY_RATE_GRACE, LARGE_BUFFER, USUAL_BUFFER};
 
 /// How a body goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,75 @@ pub(crate) struct Incoming {
     received: u64,
     /// How long its sender has been waited for, where there is a minimum rate.
     waited: Duration,
+    /// What came behind the chunks, where it was not passed on at once.
+    trailers: Vec<u8>,
+}
+
+/// The client's body on its way up, which outlives an attempt.
+pub(crate) struct Upload {
+    pub(crate) body: Incoming,
+    /// What was read and not yet taken.
+    pub(crate) input: Buffer,
+    /// Why it cannot go on; set before its start when the upstream did not even take the head.
+    pub(crate) broken: Option<RelayError>,
+    /// What has come of it, to be sent again.
+    pub(crate) kept: Kept,
+}
+
+impl Upload {
+    /// One of which nothing has come yet, and of which up to `most` bytes are to be kept.
+    pub(crate) fn new(body: Body, most: u64) -> Self {
+        let kept = Kept { bytes: Buffer::default(), most, whole: most > 0 };
+        Upload { body: Incoming::new(body), input: Buffer::default(), broken: None, kept }
+    }
+
+    /// Gives its memory back.
+    pub(crate) fn give_back(&mut self, buffers: &Buffers) {
+        buffers.give(std::mem::take(&mut self.input));
+        buffers.give(std::mem::take(&mut self.kept.bytes));
+    }
+}
+
+/// The payload of a body, from its beginning, as far as it has come.
+pub(crate) struct Kept {
+    bytes: Buffer,
+    /// So many bytes are kept; a body that has more is not.
+    most: u64,
+    /// Nothing is missing.
+    whole: bool,
+}
+
+impl Kept {
+    /// True while all that has come is here.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.filled()
+    }
+
+    /// Where to append so many bytes to.
+    pub(crate) fn room_for(&mut self, more: usize, buffers: &Buffers) -> &mut Vec<u8> {
+        let needed = self.bytes.len() + more;
+        if self.bytes.capacity() < needed && needed <= LARGE_BUFFER {
+            let larger = if needed <= USUAL_BUFFER { buffers.usual() } else { buffers.large() };
+            let smaller = std::mem::replace(&mut self.bytes, larger);
+            self.bytes.extend(smaller.filled());
+            buffers.give(smaller);
+        }
+        self.bytes.tail()
+    }
+
+    fn has_room(&self) -> bool {
+        self.bytes.len() as u64 <= self.most
+    }
+
+    /// There is more of it than can be kept.
+    fn lose(&mut self, buffers: &Buffers) {
+        self.whole = false;
+        buffers.give(std::mem::take(&mut self.bytes));
+    }
 }
 
 enum State {
@@ -78,7 +148,7 @@ impl Incoming {
             Body::Chunked => State::Chunked(Decoder::default()),
             Body::UntilClose => State::UntilClose,
         };
-        Incoming { state, received: 0, waited: Duration::ZERO }
+        Incoming { state, received: 0, waited: Duration::ZERO, trailers: Vec::new() }
     }
 
     /// True when all of it has come.
@@ -138,6 +208,8 @@ impl Incoming {
                     Event::End => {
                         if framing == Framing::Chunked {
                             chunked::write_last(out, decoder.trailers());
+                        } else {
+                            self.trailers.extend_from_slice(decoder.trailers());
                         }
                         self.state = State::Done;
                         break;
@@ -238,6 +310,78 @@ pub(crate) async fn relay(
     .await;
     buffers.give(out);
     result
+}
+
+/// The same for a body of which all that comes is kept, so that another attempt can send it again:
+/// what is kept goes first, and then what comes. May be given up at any time and begun again with
+/// another writer. A body for which there is no room goes on like any other, and the request is no
+/// longer `repeatable`.
+pub(crate) async fn relay_kept(
+    reader: &mut Reader<'_>,
+    up: &mut Upload,
+    repeatable: &Cell<bool>,
+    writer: &mut Writer<'_>,
+    framing: Framing,
+    bounds: &Bounds,
+    buffers: &Buffers,
+) -> Result<(), RelayError> {
+    let mut out = buffers.usual();
+    let mut sent = 0;
+    let result = async {
+        loop {
+            let waiting = &up.kept.bytes()[sent..];
+            sent += waiting.len();
+            if !waiting.is_empty() {
+                put(out.tail(), framing, waiting);
+            }
+            if up.body.is_done() && framing == Framing::Chunked {
+                chunked::write_last(out.tail(), &up.body.trailers);
+            }
+            write(writer, &mut out, bounds).await?;
+            out.clear();
+            if up.body.is_done() || !up.kept.has_room() {
+                return Ok(());
+            }
+            if up.input.is_empty() {
+                read_when_ready(reader, up, bounds, buffers).await?;
+            }
+            if up.input.is_empty() {
+                up.body.end(framing, out.tail())?;
+            }
+            let room = up.kept.room_for(up.input.len(), buffers);
+            let used = up.body.take(up.input.filled(), Framing::UntilClose, room);
+            up.input.consume(used.map_err(RelayError::Coding)?);
+            check_size(&up.body, bounds)?;
+        }
+    }
+    .await;
+    buffers.give(out);
+    if result.is_ok() && !up.body.is_done() {
+        up.kept.lose(buffers);
+        repeatable.set(false);
+        let Upload { body, input, .. } = up;
+        return relay(reader, input, body, writer, framing, bounds, buffers).await;
+    }
+    result
+}
+
+/// Reads once into the empty input, in a way that may be given up.
+async fn read_when_ready(
+    reader: &mut Reader<'_>,
+    up: &mut Upload,
+    bounds: &Bounds,
+    buffers: &Buffers,
+) -> Result<(), RelayError> {
+    if up.input.capacity() < USUAL_BUFFER {
+        buffers.give(std::mem::replace(&mut up.input, buffers.usual()));
+    }
+    reader.within(time_to_read(&up.body, bounds));
+    let began = (bounds.min_rate > 0).then(clock::now);
+    let read = reader.read_when_ready(&mut up.input).await;
+    reader.any_time();
+    let until_now = |began| clock::now().saturating_duration_since(began);
+    up.body.waited += began.map_or(Duration::ZERO, until_now);
+    read.map(drop).map_err(RelayError::Read)
 }
 
 fn check_size(incoming: &Incoming, bounds: &Bounds) -> Result<(), RelayError> {

@@ -98,6 +98,7 @@ async fn sweep_until_drained(worker: &Worker) {
         worker.journals.sweep();
         worker.failures.sweep(worker.deadlines.coarse());
         worker.stock.sweep(worker.deadlines.coarse());
+        worker.end_gone();
         if let Some(end) = worker.drained_at.get() {
             let promised = worker.common.colleagues[worker.id].promised.taken();
             if worker.shard.connections.get() == 0 && promised == 0 {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::attempt::{Attempt, Attempted};
 use crate::choose::{choose_upstream, hash_key};
-use crate::clock;
+use crate::clock::{self, Serving};
 use crate::course::{Course, Ended};
 use crate::downstream::{After, Connection};
 use crate::error::{ClientError, Error, GatewayError, UpstreamError};
@@ -22,10 +22,12 @@ use crate::limits::{ATTEMPTS, REQUEST_ID};
 use crate::message::FieldName;
 use crate::metrics::Active;
 use crate::record::Record;
+use crate::relay::Upload;
 use crate::respond;
 use crate::snapshot::{Action, Destination, Route, Rules};
 use crate::target::{find_route, render_location, retarget};
 use crate::template::Template;
+use crate::until::Until;
 use crate::upstream::{Upstream, checkout};
 use crate::worker::Worker;
 
@@ -60,11 +62,13 @@ pub(crate) async fn serve(
             let (passed, answer) = chain.on_request(exchange).await;
             let course = Course { worker, adopted: &adopted, chain, passed };
             match (answer, routed) {
-                (Some(answer), _) => {
+                (Ok(Some(answer)), _) => {
                     respond::own(&course, connection, exchange, body, &answer).await
                 }
-                (None, Err(e)) => respond::error(&course, connection, exchange, body, e).await,
-                (None, Ok(at)) => act(&course, at, connection, exchange, body).await,
+                (Ok(None), Ok(at)) => act(&course, at, connection, exchange, body).await,
+                (Err(e), _) | (Ok(None), Err(e)) => {
+                    respond::error(&course, connection, exchange, body, e).await
+                }
             }
         }
     };
@@ -176,14 +180,34 @@ fn identify(worker: &Worker, rules: &Rules, exchange: &mut Exchange) {
     }
 }
 
-/// Sends the request on: chooses an upstream, then makes attempts until one of them is answered
-/// or no further one may be made.
+/// Sends the request on, with its body: as it comes, or as it has been kept for another attempt.
 async fn forward_to(
     course: &Course<'_>,
     route: &Route,
     to: &Destination,
     connection: &mut Connection,
     exchange: &mut Exchange,
+    body: Body,
+) -> Result<Ended, Error> {
+    let most = match body {
+        Body::Length(length) if length > exchange.request.keep => 0,
+        _ => exchange.request.keep,
+    };
+    let mut up = Upload::new(body, most);
+    let ended = try_all(course, route, to, connection, exchange, &mut up, body).await;
+    up.give_back(&course.worker.buffers);
+    ended
+}
+
+/// Chooses an upstream, then makes attempts until one of them is answered or no further one may be
+/// made.
+async fn try_all(
+    course: &Course<'_>,
+    route: &Route,
+    to: &Destination,
+    connection: &mut Connection,
+    exchange: &mut Exchange,
+    up: &mut Upload,
     body: Body,
 ) -> Result<Ended, Error> {
     if matches!(body, Body::Length(n) if n > route.max_body) {
@@ -193,12 +217,15 @@ async fn forward_to(
     let mut at = choose_upstream(snapshot, to, exchange, || course.worker.random())?;
     let mut fresh = false;
     for _ in 0..ATTEMPTS {
+        if exchange.deadline.is_some_and(|deadline| deadline <= clock::now()) {
+            return Err(GatewayError::Timeout.into());
+        }
         let upstream = &**course.adopted.upstream(at);
         exchange.upstream.clear();
         exchange.upstream.push_str(&upstream.plan.name);
         let attempted = match course.chain.on_attempt(exchange) {
             Some(answer) => Attempted::Denied(answer),
-            None => attempt(course, route, upstream, connection, exchange, body, fresh).await,
+            None => attempt(course, route, upstream, connection, exchange, up, body, fresh).await,
         };
         fresh = false;
         if !matches!(attempted, Attempted::Ended(_)) {
@@ -215,12 +242,13 @@ async fn forward_to(
             Attempted::Unwanted(next) => next,
             Attempted::Denied(answer) => {
                 let decision = course.chain.on_outcome(exchange, &Outcome::Denied(answer.status));
-                match decision.next(!exchange.request.body_begun) {
+                match decision.next(exchange.request.repeatable) {
                     Next::Accept => Next::Answer(answer),
                     next => next,
                 }
             }
             Attempted::Failed { error, repeatable } => {
+                exchange.request.repeatable = repeatable;
                 let decision = course.chain.on_outcome(exchange, &Outcome::Failed(&error));
                 outcome = Err(error);
                 decision.next(repeatable)
@@ -249,6 +277,7 @@ async fn attempt(
     upstream: &Upstream,
     connection: &mut Connection,
     exchange: &mut Exchange,
+    up: &mut Upload,
     body: Body,
     fresh: bool,
 ) -> Attempted {
@@ -256,7 +285,7 @@ async fn attempt(
     let key = hash_key(&settings.balance, exchange);
     let connect = route.connect.unwrap_or(settings.timeouts.connect.0);
     let deadlines = &course.worker.deadlines;
-    let repeatable = !exchange.request.body_begun;
+    let repeatable = exchange.request.repeatable;
     let Some(endpoint) = upstream.pick(key, &exchange.tried, deadlines.coarse()) else {
         return Attempted::Failed { error: UpstreamError::NoEndpoint.into(), repeatable };
     };
@@ -264,19 +293,44 @@ async fn attempt(
     exchange.endpoint = Some(from);
     exchange.attempts += 1;
     exchange.times.attempt_begins(clock::now());
-    match checkout(endpoint, &settings.pool, connect, fresh, deadlines).await {
+    let until = Until::of(exchange);
+    let lease = checkout(endpoint, &settings.pool, connect, fresh, deadlines);
+    let lease = match until {
+        None => lease.await,
+        Some(until) => match clock::within(until.left(), lease).await {
+            Some(lease) => lease,
+            None => return Attempted::Failed { error: until.error(from), repeatable },
+        },
+    };
+    match lease {
         Ok(lease) => {
             let shard = &course.worker.shard;
             if lease.reused { &shard.reuses } else { &shard.connects }.add(1);
+            // Ended with its upstream, an exchange never looks whole to its client.
+            lease.stream.watch().serves(
+                exchange
+                    .route
+                    .map(|at| Serving { adopted: course.adopted.number, route: at as u32 }),
+            );
             if !lease.reused {
                 exchange.times.connected(clock::now());
             }
             let served = connection.served;
-            let answered = Cell::new(false);
+            let (answered, repeatable) = (Cell::new(false), Cell::new(repeatable));
             let endpoint = lease.endpoint.clone();
-            let attempt =
-                Attempt { course, route, upstream, body, endpoint, from, served, answered };
-            attempt.make(connection, exchange, lease).await
+            let attempt = Attempt {
+                course,
+                route,
+                upstream,
+                body,
+                endpoint,
+                from,
+                served,
+                until,
+                answered,
+                repeatable,
+            };
+            attempt.make(connection, exchange, up, lease).await
         }
         Err(error) if upstream.has_other(&exchange.tried, from) => {
             // Passed over at once: nothing was sent, so another endpoint can have it.
@@ -297,6 +351,8 @@ async fn try_elsewhere(upstream: &Upstream, exchange: &mut Exchange, pause: Dura
         }
         _ => exchange.tried.clear(),
     }
+    let left = exchange.deadline.map(|end| end.saturating_duration_since(clock::now()));
+    let pause = left.map_or(pause, |left| pause.min(left));
     if !pause.is_zero() {
         clock::sleep(pause).await;
     }

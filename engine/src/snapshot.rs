@@ -4,6 +4,8 @@
 //! it adopts it cannot.
 
 mod before;
+mod check;
+mod unused;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -16,7 +18,7 @@ use crate::filter::{Blueprint, Settings};
 use crate::http1::HeadLimits;
 use crate::route::Table;
 use crate::shared::Shared;
-use crate::template::{CLAIM, Template};
+use crate::template::Template;
 use crate::upstream::Plan;
 
 use before::{Before, Kept};
@@ -29,6 +31,8 @@ pub struct Snapshot {
     pub(crate) upstreams: Vec<Shared<Plan>>,
     /// Places in `upstreams` by the names that a template may come to.
     pub(crate) by_name: HashMap<String, usize>,
+    /// The names of all routes.
+    pub(crate) route_names: HashSet<String>,
     /// The names of all upstreams, those that are a route's own among them.
     pub(crate) names: HashSet<String>,
     /// Every filter, by its address.
@@ -185,6 +189,7 @@ impl Snapshot {
                 let blueprints = global_filters.iter().chain(own).map(Shared::address).collect();
                 Ok(Snapshot {
                     table,
+                    route_names: routes.iter().map(|route| route.name.clone()).collect(),
                     routes,
                     global_filters,
                     names: upstreams.iter().map(|plan| plan.name.clone()).collect(),
@@ -208,7 +213,8 @@ impl Snapshot {
         Snapshot { written, ..self }
     }
 
-    /// What can be served but is surely not meant: routes that no request can reach.
+    /// What can be served but is surely not meant: routes that no request can reach, and upstreams
+    /// that none can.
     pub fn warnings(&self) -> Vec<BuildError> {
         let warn = |shadowed: crate::route::Shadowed| BuildError {
             path: format!("routes[{}]", shadowed.route),
@@ -218,7 +224,14 @@ impl Snapshot {
             ),
             help: Some("remove it, narrow the other, or give it a `priority`".to_owned()),
         };
-        self.table.unreachable().into_iter().map(warn).collect()
+        self.table.unreachable().into_iter().map(warn).chain(unused::upstreams(self)).collect()
+    }
+
+    /// Routes that no request can reach, each with one that takes them all first.
+    pub fn shadowed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let name = |at: usize| self.routes[at].name.as_str();
+        let all = self.table.unreachable().into_iter();
+        all.map(move |shadowed| (name(shadowed.route), name(shadowed.by)))
     }
 
     /// How many routes, upstreams and listeners there are.
@@ -304,61 +317,6 @@ impl<F: Settings + PartialEq> Builder<'_, F> {
             }
         }
         built
-    }
-
-    /// Holds what filters name and need against what there is and what stands before them.
-    fn check_filters(
-        &mut self,
-        place: &str,
-        filters: &[Shared<dyn Blueprint>],
-        mut identified: bool,
-    ) {
-        for (at, filter) in filters.iter().enumerate() {
-            let place = format!("{place}[{at}].{}", filter.name());
-            for (field, name) in filter.upstreams() {
-                self.named(name, || format!("{place}.{field}"));
-            }
-            if let Some(field) = filter.needs_identity().filter(|_| !identified) {
-                let help = "put an `auth` filter before it, here or in `global_filters`";
-                let message = "nothing before this filter tells who asks";
-                self.error(format!("{place}.{field}"), message, Some(help));
-            }
-            identified |= filter.identifies();
-        }
-    }
-
-    /// Refuses a second filter that counts what one before it has counted.
-    fn check_counts(&mut self, place: &str, filters: &[Shared<dyn Blueprint>], mut counted: bool) {
-        for (at, filter) in filters.iter().enumerate().filter(|(_, filter)| filter.counts_alone()) {
-            if counted {
-                let message = "a filter before this one counts the same requests";
-                let help = "keep one: in `global_filters` for all routes, or at single routes";
-                self.error(format!("{place}[{at}].{}", filter.name()), message, Some(help));
-            }
-            counted = true;
-        }
-    }
-
-    /// Holds the variables of filters' templates against those that there are.
-    fn check_variables(
-        &mut self,
-        place: &str,
-        filters: &[Shared<dyn Blueprint>],
-        here: Option<(&Table, usize)>,
-    ) {
-        for (at, filter) in filters.iter().enumerate() {
-            for (field, name) in filter.variables() {
-                if name.starts_with(CLAIM) {
-                    continue;
-                }
-                let here: Option<Vec<String>> =
-                    here.map(|(table, route)| table.parameters(route).map(str::to_owned).collect());
-                if let Some((message, help)) = config::unknown_variable(&name, here.as_deref()) {
-                    let place = format!("{place}[{at}].{}.{field}", filter.name());
-                    self.error(place, message, Some(&help));
-                }
-            }
-        }
     }
 
     fn route(&mut self, config: &Config<F>, at: usize) -> Option<Route> {

@@ -153,7 +153,23 @@ impl Worker {
         self.stock.renew(snapshot, addresses);
         let adopted = Adopted::new(&self.stock);
         let before = self.adopted.replace(adopted);
-        drop(before);
+        self.stock.retire_later(&before);
+    }
+
+    /// Ends the exchanges under way whose routes the snapshot does not have any more within
+    /// `drain_timeout`. Those of routes that stay, changed or not, go on: they end as they began.
+    pub(crate) fn end_gone(&self) {
+        let ending = self.stock.ending();
+        if ending.is_empty() {
+            return;
+        }
+        let current = self.adopted();
+        let time = current.snapshot.server.drain_timeout.0;
+        self.deadlines.end_gone(current.number, time, |serving| {
+            let by = ending.iter().find(|former| former.number == serving.adopted);
+            let route = by.and_then(|by| by.snapshot.routes.get(serving.route as usize));
+            route.is_some_and(|route| !current.snapshot.route_names.contains(&route.name))
+        });
     }
 
     /// True when no further request is wanted of a connection.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use ringway_engine::error::{Error, UpstreamError};
+use ringway_engine::error::{Error, GatewayError, UpstreamError};
 use ringway_engine::filter::{Outcome, SettingsError};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -71,18 +71,26 @@ pub(crate) fn nothing_was_sent(outcome: &Outcome<'_>) -> bool {
 fn status_of(outcome: &Outcome<'_>) -> Option<u16> {
     match outcome {
         Outcome::Answered(status) | Outcome::Denied(status) => Some(*status),
-        Outcome::Failed(error @ Error::Upstream(_)) => error.reply().status,
+        Outcome::Failed(error @ (Error::Upstream(_) | Error::Gateway(GatewayError::Timeout))) => {
+            error.reply().status
+        }
         Outcome::Failed(Error::Client(_) | Error::Gateway(_)) => None,
     }
 }
 
 /// Whether an error is a failure to connect, a broken connection, or a matter of time.
 fn what_failed(error: &Error) -> (bool, bool, bool) {
-    let Error::Upstream(error) = error else { return (false, false, false) };
+    let error = match error {
+        Error::Upstream(error) => error,
+        Error::Gateway(GatewayError::Timeout) => return (false, false, true),
+        Error::Client(_) | Error::Gateway(_) => return (false, false, false),
+    };
     match error {
         UpstreamError::NoEndpoint | UpstreamError::Refused(..) => (true, false, false),
         UpstreamError::ConnectTimeout(_) => (true, false, true),
-        UpstreamError::FirstByteTimeout(_) | UpstreamError::Stalled(_) => (false, false, true),
+        UpstreamError::FirstByteTimeout(_)
+        | UpstreamError::TryTimeout(_)
+        | UpstreamError::Stalled(_) => (false, false, true),
         UpstreamError::Closed(_)
         | UpstreamError::Head(..)
         | UpstreamError::Interim(_)

@@ -63,8 +63,10 @@ mod values;
 
 registry! {
     auth Auth,
+    authorize Authorize,
     circuit_breaker CircuitBreaker,
     cors Cors,
+    fallback Fallback,
     fault Fault,
     headers Headers,
     logging Logging,
@@ -75,7 +77,11 @@ registry! {
     retry Retry,
     rewrite Rewrite,
     security_headers SecurityHeaders,
+    timeout Timeout,
+    trace Trace,
 }
+
+pub use auth::{hash_key, random_key};
 
 /// Names the filter in front of the field that is wrong: its settings stand below its name.
 fn below(name: &str, error: SettingsError) -> SettingsError {

@@ -8,6 +8,8 @@
 //!     retry_on: [502, 503, 504]            # or 5xx, connect_failure, reset, timeout
 //!     methods: [GET, HEAD, PUT, DELETE]    # which may be sent twice
 //!     backoff: {base: 25ms, max: 250ms}
+//!     per_try_timeout: 1s                  # what each attempt may take until its answer begins
+//!     max_body: 64KiB                      # bodies up to this size can be sent again
 //!     budget: {percent: 20, minimum: 10}
 //! ```
 //!
@@ -39,7 +41,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringway_config::Period;
+use ringway_config::{Bytes, Period};
 use ringway_engine::balance::Rng;
 use ringway_engine::clock;
 use ringway_engine::exchange::Exchange;
@@ -63,6 +65,9 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// The longest pause that can be asked for.
 const MAX_PAUSE: Period = Period::from_secs(60);
 
+/// The most that can be asked to be kept of a body: each request under way may hold as much.
+const MAX_BODY: Bytes = Bytes(64 << 20);
+
 /// When a request is sent again.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -75,6 +80,12 @@ pub struct Settings {
     pub methods: Vec<String>,
     /// The pauses before retries.
     pub backoff: Backoff,
+    /// How long each attempt may take until its answer begins, connecting included, 100ms to 1h;
+    /// then it counts as a `timeout` (504). Noticed up to two tenths of a second late.
+    pub per_try_timeout: Option<Period>,
+    /// How much of a body is kept to be sent again, `0` to 64MiB. What came with the head of the
+    /// request is kept in any case.
+    pub max_body: Bytes,
     /// How many retries there may be beside the requests.
     pub budget: Budget,
 }
@@ -87,6 +98,8 @@ impl Default for Settings {
             retry_on: vec![Cause::Status(502), Cause::Status(503), Cause::Status(504)],
             methods: methods.map(str::to_owned).into(),
             backoff: Backoff::default(),
+            per_try_timeout: None,
+            max_body: Bytes::kib(64),
             budget: Budget::default(),
         }
     }
@@ -150,6 +163,16 @@ impl Settings {
         if base > max {
             let message = format!("{base} is longer than `max`, which is {max}");
             return Err(wrong("backoff.base", message, "write a shorter one, or a longer `max`"));
+        }
+        if let Some(time) = self.per_try_timeout
+            && !(Period::from_millis(100)..=Period::from_secs(3600)).contains(&time)
+        {
+            let message = format!("{time} is no time for an attempt");
+            return Err(wrong("per_try_timeout", message, "write a time from `100ms` to `1h`"));
+        }
+        if self.max_body > MAX_BODY {
+            let message = format!("{} is too much to keep of each body", self.max_body);
+            return Err(wrong("max_body", message, "write a size of at most `64MiB`"));
         }
         let Budget { percent, minimum } = self.budget;
         if !(0.0..=1000.0).contains(&percent) {
@@ -234,6 +257,14 @@ struct Retry {
 impl Filter for Retry {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
         self.window.count(self.core, 0, false, exchange.started);
+        if let Some(time) = self.settings.per_try_timeout {
+            let time = exchange.try_timeout.map_or(time.0, |other| other.min(time.0));
+            exchange.try_timeout = Some(time);
+        }
+        let is_asked = |method: &String| method.as_bytes() == exchange.request.method();
+        if self.settings.methods.iter().any(is_asked) {
+            exchange.request.keep_body(self.settings.max_body.0);
+        }
         Step::NEXT
     }
 
@@ -247,7 +278,7 @@ impl Filter for Retry {
         let may_repeat = settings.methods.iter().any(is_asked) || nothing_was_sent(outcome);
         let done = exchange.note(self) as u32;
         let pause = self.pause(done);
-        if !may_repeat || !exchange.may_try_again(pause) {
+        if !may_repeat || !exchange.may_try_again(pause, clock::now()) {
             return Next::Accept;
         }
         if done >= settings.max_retries {
@@ -395,6 +426,8 @@ mod tests {
         refuse("retry_on: [denied]", "retry_on[0]", "nothing here");
         refuse("methods: [get]", "methods[0]", "upper case");
         refuse("methods: [GET, GET]", "methods[1]", "twice");
+        refuse("per_try_timeout: 0s", "per_try_timeout", "100ms");
+        refuse("max_body: 65MiB", "max_body", "64MiB");
         refuse("backoff: {base: 1s}", "backoff.base", "longer than");
         refuse("backoff: {max: 2m}", "backoff.max", "1m");
         refuse("budget: {percent: -1}", "budget.percent", "from 0");

@@ -20,11 +20,15 @@ mod filters;
 mod auth;
 mod limits_filters;
 
+mod auth_keys;
+
 mod resilience;
 
 mod paths;
 
 mod logging;
+
+mod metrics;
 
 mod balance;
 
@@ -65,3 +69,5 @@ mod top;
 mod curl;
 
 mod cli;
+
+mod diff;

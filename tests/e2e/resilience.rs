@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Driver, Gateway, Origin, dedent, eventually, forward_route, ok, refusing, scenes,
+    Driver, Framing, Gateway, Origin, chunked, dedent, eventually, forward_route, ok, refusing,
+    scenes,
 };
 
 scenes![
@@ -20,6 +21,21 @@ scenes![
     what_may_not_be_sent_twice_is_not,
     what_was_not_sent_may_be_sent_again,
     a_breaker_counts_each_attempt_and_is_not_retried,
+    a_fallback_answers_for_an_upstream_that_failed,
+    a_fallback_answers_for_an_open_breaker,
+    another_upstream_is_asked_after_the_retries,
+    a_body_is_sent_again_when_that_is_asked_for,
+    a_body_that_is_too_long_is_not_sent_again,
+    a_body_goes_on_where_the_attempt_before_left_it,
+    a_kept_body_waits_for_the_word_to_come,
+    an_attempt_has_its_own_time,
+    an_exchange_that_takes_too_long_is_answered_504,
+    an_upload_that_takes_too_long_is_answered_504,
+    an_answer_that_takes_too_long_breaks_off,
+    an_answer_that_nobody_takes_breaks_off,
+    a_pause_does_not_outlast_the_exchange,
+    a_filter_that_waits_does_not_outlast_the_exchange,
+    what_is_in_time_leaves_no_deadline_behind,
 ];
 
 const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno";
@@ -256,4 +272,311 @@ fn a_breaker_counts_each_attempt_and_is_not_retried(driver: Driver) {
     gateway.get("/").expect_error(503);
     gateway.get("/").expect_error(503);
     assert_eq!(bad.count(), 4);
+}
+
+fn a_fallback_answers_for_an_upstream_that_failed(driver: Driver) {
+    let dead = Origin::script(|connection| connection.request().map(drop));
+    let fallback = "
+        filters:
+          - fallback:
+              respond:
+                status: 200
+                headers: {X-Stale: \"yes\"}
+                body: from the cupboard
+    ";
+    let gateway = Gateway::forward_route(driver, &dead, fallback);
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        let answer = client.get("/").expect(200);
+        let told = (answer.text(), answer.field("x-stale"));
+        assert_eq!(told, ("from the cupboard".to_owned(), Some("yes")));
+    }
+    client.post("/", b"hello").expect(200);
+    // An answer of the upstream's own is not asked for here.
+    let bad = Origin::answering(UNAVAILABLE);
+    let gateway = Gateway::forward_route(driver, &bad, fallback);
+    assert_eq!(gateway.get("/").expect(503).text(), "no");
+}
+
+fn a_fallback_answers_for_an_open_breaker(driver: Driver) {
+    let bad = Origin::answering(UNAVAILABLE);
+    for filters in [
+        ["circuit_breaker: {threshold: 1}", "fallback: {respond: {status: 299}}"],
+        ["fallback: {respond: {status: 299}}", "circuit_breaker: {threshold: 1}"],
+    ] {
+        let filters = format!("filters:\n  - {}\n  - {}\n", filters[0], filters[1]);
+        let gateway = Gateway::forward_route(driver, &bad, &filters);
+        let mut client = gateway.client();
+        client.get("/").expect(503);
+        client.get("/").expect(299);
+        client.get("/").expect(299);
+    }
+    assert_eq!(bad.count(), 2);
+}
+
+fn another_upstream_is_asked_after_the_retries(driver: Driver) {
+    let (bad, backup) = (Origin::answering(UNAVAILABLE), Origin::echo());
+    for order in [[0, 1], [1, 0]] {
+        let filters = [
+            "  - fallback: {on: [5xx], upstream: backup}\n",
+            "  - retry: {max_retries: 2, methods: [POST], backoff: {base: 0s}}\n",
+        ];
+        let filters = format!("filters:\n{}{}", filters[order[0]], filters[order[1]]);
+        let upstreams = format!(
+            "upstreams:\n  backup:\n    targets:\n      - addr: http://{}\n",
+            backup.address
+        );
+        let yaml = format!("{upstreams}{}", forward_route(&bad, &filters));
+        let gateway = Gateway::start(driver, &yaml);
+        let mut client = gateway.client();
+        for _ in 0..2 {
+            // All of it at once: what has come with the head can always be sent again.
+            let post = "POST /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+            let answer = client.send(post).answer().expect(200).json();
+            assert_eq!((&answer["body"], &answer["target"]), (&"hello".into(), &"/a?b".into()));
+        }
+    }
+    assert_eq!((bad.count(), backup.count()), (12, 4));
+    assert!(bad.requests().iter().all(|request| request.body == b"hello"));
+}
+
+const REPLAY: &str = "
+    filters:
+      - retry: {methods: [POST], max_retries: 2, backoff: {base: 0s}, max_body: 200000B}
+";
+
+/// An origin that fails twice and then tells what it received.
+fn failing_twice() -> Origin {
+    let failed = AtomicUsize::new(0);
+    Origin::script(move |connection| {
+        while let Some(request) = connection.request()? {
+            match failed.fetch_add(1, Ordering::SeqCst) {
+                0 => connection.write(UNAVAILABLE)?,
+                1 => return Ok(()),
+                _ => connection.write(ok(&request.body.len().to_string()))?,
+            }
+        }
+        Ok(())
+    })
+}
+
+fn a_body_is_sent_again_when_that_is_asked_for(driver: Driver) {
+    let long = "0123456789abcdef".repeat(10_000);
+    let fixed =
+        format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{long}", long.len());
+    let in_chunks = chunked("/", &[&long[..70_000], &long[70_000..]], &["X-Sum: 1"]);
+    for text in [fixed, in_chunks] {
+        let origin = failing_twice();
+        let gateway = Gateway::forward_route(driver, &origin, REPLAY);
+        let mut client = gateway.client();
+        assert_eq!(client.send(&text).answer().expect(200).text(), "160000");
+        let requests = origin.requests();
+        assert_eq!(requests.len(), 3);
+        assert!(requests.iter().all(|request| request.body == long.as_bytes()));
+        assert!(requests.iter().all(|request| request.trailers == requests[0].trailers));
+        // The connection goes on behind the body.
+        assert_eq!(client.send(&text).answer().expect(200).text(), "160000");
+    }
+}
+
+fn a_body_that_is_too_long_is_not_sent_again(driver: Driver) {
+    let long = "x".repeat(300_000);
+    let origin = failing_twice();
+    let gateway = Gateway::forward_route(driver, &origin, REPLAY);
+    gateway.client().send(chunked("/", &[&long], &[])).answer().expect(503);
+    assert_eq!(origin.count(), 1);
+    // Nor is one that nobody has asked for.
+    let origin = failing_twice();
+    let gateway = Gateway::forward_route(driver, &origin, "filters: [{retry: {max_retries: 2}}]");
+    let mut client = gateway.client();
+    client.request("POST", "/", &["Content-Length: 300000"]).send(&long).answer().expect(503);
+    assert_eq!(origin.count(), 1);
+}
+
+/// The first origin breaks off in the middle of the body, while the client still waits to send.
+fn a_body_goes_on_where_the_attempt_before_left_it(driver: Driver) {
+    let broken = Arc::new(AtomicBool::new(false));
+    let breaks = broken.clone();
+    let origin = Origin::script(move |connection| {
+        if !breaks.swap(true, Ordering::SeqCst) {
+            connection.head()?;
+            connection.wire.exactly(50_000)?;
+            return Ok(());
+        }
+        let Some(request) = connection.request()? else { return Ok(()) };
+        connection.write(ok(&String::from_utf8_lossy(&request.body[99_990..])))
+    });
+    let gateway = Gateway::forward_route(driver, &origin, REPLAY);
+    let mut client = gateway.client();
+    client.request("POST", "/", &["Content-Length: 100000"]).send("a".repeat(60_000));
+    origin.await_connections(2);
+    client.send("b".repeat(40_000));
+    assert_eq!(client.answer().expect(200).text(), "bbbbbbbbbb");
+}
+
+fn a_kept_body_waits_for_the_word_to_come(driver: Driver) {
+    let failed = AtomicBool::new(false);
+    let origin = Origin::script(move |connection| {
+        while let Some(head) = connection.head()? {
+            if !failed.swap(true, Ordering::SeqCst) {
+                return connection.write(UNAVAILABLE);
+            }
+            connection.write("HTTP/1.1 100 Continue\r\n\r\n")?;
+            let request = connection.wire.rest_of_request(head, Framing::Length(5))?;
+            connection.write(ok(&String::from_utf8_lossy(&request.body)))?;
+        }
+        Ok(())
+    });
+    let gateway = Gateway::forward_route(driver, &origin, REPLAY);
+    let mut client = gateway.client();
+    client.request("POST", "/", &["Content-Length: 5", "Expect: 100-continue"]);
+    assert!(client.head().line.contains("100"), "of the second attempt");
+    assert_eq!(client.send("hello").answer().expect(200).text(), "hello");
+}
+
+/// An origin that takes requests and never answers.
+fn silent() -> Origin {
+    Origin::script(|connection| {
+        if connection.request()?.is_some() {
+            connection.await_end();
+        }
+        Ok(())
+    })
+}
+
+fn an_attempt_has_its_own_time(driver: Driver) {
+    let (silent, good) = (silent(), Origin::saying("good"));
+    let retry = "
+        filters:
+          - retry:
+              retry_on: [timeout]
+              max_retries: 1
+              per_try_timeout: 300ms
+              budget: {minimum: 50}
+    ";
+    let gateway = Gateway::start(driver, &two(&silent, &good, retry));
+    let mut client = gateway.client();
+    for _ in 0..4 {
+        assert_eq!(client.get("/").expect(200).text(), "good");
+    }
+    assert_eq!(silent.count(), 2, "every other one went there first");
+    let gateway = Gateway::forward_route(driver, &silent, retry);
+    gateway.get("/").expect_error(504);
+    gateway.await_log(&["try_timeout"]);
+    assert_eq!(silent.count(), 4);
+}
+
+const TOTAL: &str = "
+    filters:
+      - timeout: {total: 500ms}
+";
+
+fn an_exchange_that_takes_too_long_is_answered_504(driver: Driver) {
+    let origin = silent();
+    let gateway = Gateway::forward_route(driver, &origin, TOTAL);
+    let mut client = gateway.client();
+    let sent = Instant::now();
+    client.get("/").expect_error(504);
+    assert!(sent.elapsed() >= Duration::from_millis(500), "after {:?}", sent.elapsed());
+    gateway.await_log(&["code=\"timeout\""]);
+    origin.await_ended(1);
+    // The request was whole, so the connection takes another one.
+    client.get("/").expect_error(504);
+}
+
+fn an_upload_that_takes_too_long_is_answered_504(driver: Driver) {
+    let origin = Origin::echo();
+    let gateway = Gateway::forward_route(driver, &origin, TOTAL);
+    let mut client = gateway.client();
+    client.request("POST", "/", &["Content-Length: 100"]);
+    // Each byte is in time; all of them together are not.
+    let drops = (0..50).find(|_| client.send(b"x").wire.listen(Duration::from_millis(50)).0 > 0);
+    assert!(drops.is_some_and(|drops| drops >= 5), "after {drops:?} drops");
+    client.answer().expect_error(504);
+    client.expect_end();
+    origin.await_ended(1);
+    assert_eq!(origin.count(), 0, "half a request is no request");
+}
+
+/// Bytes that go on coming are no reason to go on for ever.
+fn an_answer_that_takes_too_long_breaks_off(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        let Some(request) = connection.request()? else { return Ok(()) };
+        let framing = match request.target.as_str() {
+            "/length" => "Content-Length: 1000000000\r\n",
+            _ => "Transfer-Encoding: chunked\r\n",
+        };
+        connection.write(format!("HTTP/1.1 200 OK\r\n{framing}\r\n"))?;
+        let (chunk, length) = (b"400\r\n".as_slice(), request.target == "/length");
+        loop {
+            connection.write(if length { b"" } else { chunk })?;
+            connection.write([b'x'; 1024])?;
+            connection.write(if length { b"".as_slice() } else { b"\r\n" })?;
+        }
+    });
+    let gateway = Gateway::forward_route(driver, &origin, TOTAL);
+    for target in ["/length", "/chunked"] {
+        let mut client = gateway.client();
+        client.request("GET", target, &[]);
+        assert!(client.head().line.contains("200"));
+        let broken = client.until_end();
+        assert!(!broken.ends_with("0\r\n\r\n"), "{target} ended as if it were whole");
+    }
+    // A body that only the end of the connection ends: the end has to be a reset.
+    let mut client = gateway.client();
+    client.send("GET /chunked HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert!(client.head().line.contains("200"));
+    let fault = client.wire.until_close().map(|all| all.len()).expect_err("an orderly end");
+    assert_eq!(fault.kind(), std::io::ErrorKind::ConnectionReset);
+    origin.await_ended(3);
+}
+
+fn an_answer_that_nobody_takes_breaks_off(driver: Driver) {
+    let body = vec![b'x'; 64 << 20];
+    let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    answer.push_str(std::str::from_utf8(&body).unwrap());
+    let origin = Origin::answering(answer);
+    let gateway = Gateway::forward_route(driver, &origin, TOTAL);
+    let mut client = gateway.client();
+    client.request("GET", "/", &[]);
+    origin.await_ended(1);
+    assert!(client.until_end().len() < body.len());
+}
+
+fn a_pause_does_not_outlast_the_exchange(driver: Driver) {
+    let bad = Origin::answering(UNAVAILABLE);
+    let filters = "
+        filters:
+          - timeout: {total: 300ms}
+          - retry: {max_retries: 10, backoff: {base: 1m, max: 1m}, budget: {minimum: 100}}
+    ";
+    let gateway = Gateway::forward_route(driver, &bad, filters);
+    // There is no time for another attempt, so the answer of the first is as good as any.
+    assert_eq!(gateway.get("/").expect(503).text(), "no");
+}
+
+fn a_filter_that_waits_does_not_outlast_the_exchange(driver: Driver) {
+    let origin = Origin::echo();
+    let filters = "
+        filters:
+          - timeout: {total: 300ms}
+          - fault: {delay: {time: 1h}}
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, filters);
+    let mut client = gateway.client();
+    client.get("/").expect_error(504);
+    client.post("/", b"hello").expect_error(504);
+    assert_eq!(origin.connections(), 0);
+}
+
+/// Both connections are used again, long after the deadline of their first exchange.
+fn what_is_in_time_leaves_no_deadline_behind(driver: Driver) {
+    let origin = Origin::echo();
+    let gateway = Gateway::forward_route(driver, &origin, TOTAL);
+    let mut client = gateway.client();
+    for _ in 0..8 {
+        client.post("/", b"hello").expect(200);
+        assert!(!client.dawdle(Duration::from_millis(200)));
+    }
+    assert_eq!((origin.connections(), origin.count()), (1, 8));
 }

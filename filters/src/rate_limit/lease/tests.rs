@@ -117,8 +117,8 @@ fn what_idle_cores_hold_comes_back() {
     let mut clients = [Clients { every: SECOND / 20_000, next: START }; 8];
     let mut end = START + 2 * SECOND;
     run(&mut clients, &mut rng, end, usize::MAX, |core, now| {
-                house.request(core, now);
-            });
+        house.request(core, now);
+    });
     house.passed = 0;
     for now in (end..end + SECOND).step_by((SECOND / 100_000) as usize) {
         house.request(0, now);

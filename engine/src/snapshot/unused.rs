@@ -1,0 +1,31 @@
+//! Upstreams that nothing leads to.
+
+use super::{Action, BuildError, Destination, Snapshot};
+
+/// A warning for each upstream that neither a route nor a filter names. A template may come to any
+/// of them.
+pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<BuildError> {
+    let mut used: Vec<usize> = Vec::new();
+    for route in &snapshot.routes {
+        match &route.action {
+            Action::Forward(Destination::Named(_)) => return Vec::new(),
+            Action::Forward(Destination::Upstream(at)) => used.push(*at),
+            Action::Forward(Destination::Split(arms)) => {
+                used.extend(arms.iter().map(|arm| arm.upstream));
+            }
+            Action::Respond(_) | Action::Redirect { .. } => {}
+        }
+    }
+    for (_, filter) in snapshot.filters() {
+        let named = filter.upstreams().into_iter();
+        used.extend(named.filter_map(|(_, name)| snapshot.by_name.get(name).copied()));
+    }
+    let mut unused: Vec<_> = snapshot.by_name.iter().filter(|(_, at)| !used.contains(at)).collect();
+    unused.sort_by_key(|(_, at)| **at);
+    let warn = |name: &String| BuildError {
+        path: format!("upstreams.{name}"),
+        message: format!("no route points to the upstream `{name}`"),
+        help: Some(format!("write `upstream: {name}` in a route, or remove it")),
+    };
+    unused.into_iter().map(|(name, _)| warn(name)).collect()
+}
