@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The answer to `GET /status`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -160,9 +160,20 @@ pub struct EndpointStatus {
 #[serde(default, deny_unknown_fields)]
 pub struct EndpointChange {
     /// Its share beside the others'.
+    #[serde(deserialize_with = "present")]
     pub weight: Option<u32>,
     /// True: no new requests. False: new requests again.
+    #[serde(deserialize_with = "present")]
     pub drain: Option<bool>,
+}
+
+/// A field that is left out where it says nothing: `null` is a mistake.
+fn present<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(from).map(Some)
 }
 
 /// The answer to `GET /routes`.

@@ -463,6 +463,7 @@ fn an_endpoint_is_drained_and_weighed(driver: Driver) {
         (&place, r#"{"weight": 1000001}"#, 400),
         (&place, r#"{"weight": -1}"#, 400),
         (&place, r#"{"drian": true}"#, 400),
+        (&place, r#"{"drain": null, "weight": 1}"#, 400),
         ("/upstreams/shop/endpoints/127.0.0.1:1", r#"{"drain": true}"#, 404),
         ("/upstreams/a%20shop/endpoints/127.0.0.1:1", r#"{"drain": true}"#, 404),
         ("/upstreams/a%20shop/endpoints/somewhere", r#"{"drain": true}"#, 404),
