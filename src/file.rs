@@ -2,8 +2,9 @@
 //! where a file becomes a snapshot, so that every subcommand means the same by "the file".
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ringway_config::{Config, Diagnostic, Diagnostics, Severity};
+use ringway_config::{Config, Diagnostic, Diagnostics, Severity, Source};
 use ringway_engine::snapshot::{BuildError, Snapshot};
 use ringway_filters::FilterSettings;
 
@@ -37,6 +38,8 @@ pub(crate) struct Opened {
     pub(crate) snapshot: Snapshot,
     /// What deserves attention: it serves, but perhaps not as meant.
     pub(crate) warnings: Diagnostics,
+    /// Where everything stands in it.
+    pub(crate) source: Source,
 }
 
 /// Why a file cannot be served.
@@ -49,6 +52,11 @@ pub(crate) enum Trouble {
 }
 
 impl FileArgument {
+    /// The file at this path.
+    pub(crate) fn of(path: PathBuf) -> FileArgument {
+        FileArgument { path }
+    }
+
     /// Reads the file and builds the snapshot, with the environment of this process.
     pub(crate) fn open(&self) -> Result<Opened, Trouble> {
         self.open_after(None)
@@ -68,6 +76,24 @@ impl FileArgument {
     /// Where the file is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// The text of a file that has been read, to be read in the same way again.
+pub(crate) struct Text {
+    name: String,
+    text: Arc<str>,
+}
+
+impl Text {
+    /// The text that this is the source of.
+    pub(crate) fn of(source: &Source) -> Text {
+        Text { name: source.name().to_owned(), text: source.text().clone() }
+    }
+
+    /// Reads it.
+    pub(crate) fn open(&self) -> Result<Opened, Diagnostics> {
+        build(ringway_config::load_str(&self.name, &self.text, &|name| std::env::var(name).ok()))
     }
 }
 
@@ -99,11 +125,14 @@ fn build_after(
     };
     warnings.0.extend(snapshot.warnings().into_iter().map(warning));
     let snapshot = snapshot.with_written(source.written());
-    Ok(Opened { config, snapshot, warnings })
+    Ok(Opened { config, snapshot, warnings, source })
 }
 
 /// What the file changes though it cannot change while the gateway runs.
-fn fixed(before: &Config<FilterSettings>, after: &Config<FilterSettings>) -> Vec<BuildError> {
+pub(crate) fn fixed(
+    before: &Config<FilterSettings>,
+    after: &Config<FilterSettings>,
+) -> Vec<BuildError> {
     let (old, new) = (&before.workers, &after.workers);
     let changed = [
         ("workers.count", old.count != new.count),

@@ -3,8 +3,8 @@
 use ringway_engine::gateway;
 
 use crate::file::FileArgument;
+use crate::loader::FileLoader;
 use crate::paint::{Paint, err};
-use crate::reload::FileLoader;
 use crate::{Exit, logging};
 
 /// Arguments of `ringway run`.
@@ -13,8 +13,9 @@ use crate::{Exit, logging};
 Runs in the foreground and logs to standard error (`log:` in the file; the environment variable
 RINGWAY_LOG overrides the level: error, warn, info, debug or trace).
 
-SIGHUP has the file read again: what has changed is served by from the next request on, and nothing
-changes if the file has an error. Only `workers:` cannot change while it runs.
+SIGHUP, `ringway reload` and a change of the file (`reload.watch`) have it read again: what has
+changed is served by from the next request on, and nothing changes if the file has an error. Only
+`workers:` cannot change while it runs.
 
 Ctrl-C or SIGTERM stops it: no new connections, then open requests are finished, for as long as
 `server.drain_timeout` allows; the exit code is then 0. Exit code 1: it could not start.")]
@@ -43,8 +44,8 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     for warning in &opened.warnings.0 {
         tracing::warn!(file = %warning.file, line = warning.line, "{}", warning.message);
     }
-    let loader = FileLoader::new(arguments.file.clone(), opened.config);
-    match gateway::run(opened.snapshot, Box::new(loader)) {
+    let (loader, snapshot) = FileLoader::new(arguments.file.clone(), opened);
+    match gateway::run(snapshot, Box::new(loader)) {
         Ok(()) => Exit::Done,
         Err(error) => failed(&error),
     }

@@ -12,7 +12,7 @@ use granit_parser::{Event, Parser, ScalarStyle, Span};
 
 use crate::Environment;
 use crate::environment::{self, Hidden};
-use crate::secret::{holds_password, looks_secret};
+use crate::secret::{holds_password, looks_secret, tells_apart};
 
 /// The largest file, in bytes: a hundred times what 1,000 routes need.
 pub(crate) const MAX_TEXT: usize = 16 << 20;
@@ -40,6 +40,17 @@ pub(crate) enum Value {
     Scalar(Scalar),
     List(Vec<Arc<Node>>),
     Map(Vec<Entry>),
+}
+
+impl Node {
+    /// Whether the value of a field that looks secret is to be hidden.
+    fn may_be_secret(&self) -> bool {
+        match &self.value {
+            Value::Scalar(scalar) => !tells_apart(&scalar.text),
+            Value::List(items) => items.iter().any(|item| item.may_be_secret()),
+            Value::Map(_) => false,
+        }
+    }
 }
 
 /// A key and its value.
@@ -411,7 +422,7 @@ impl Builder<'_> {
             Value::List(items) => items.push(node),
             Value::Map(entries) => {
                 let Some((key, key_place)) = open.key.take() else { return Ok(()) };
-                if looks_secret(&key) && !matches!(node.value, Value::Map(_)) {
+                if looks_secret(&key) && node.may_be_secret() {
                     self.document.secrets.push(node.place.clone());
                 }
                 // Of a key that is written twice, the first counts.

@@ -94,6 +94,36 @@ impl fmt::Debug for HttpProbe {
     }
 }
 
+/// What is asked, how often, and what must come back; no header, whose value may be secret.
+impl fmt::Display for HealthCheck {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.probe {
+            Probe::Tcp => out.write_str("a connection")?,
+            Probe::Http(http) => {
+                write!(out, "GET {}", http.path)?;
+                let statuses = http.expect_status.iter().map(StatusRange::to_string);
+                write!(out, " for {}", statuses.collect::<Vec<_>>().join(", "))?;
+                if !http.expect_body.is_empty() {
+                    write!(out, " with {:?}", http.expect_body)?;
+                }
+            }
+        }
+        let HealthCheck { interval, timeout, healthy_after, unhealthy_after, .. } = self;
+        write!(out, " within {timeout}, every {interval}; ")?;
+        write!(out, "out after {unhealthy_after}, back after {healthy_after}")
+    }
+}
+
+/// When an endpoint is ejected, and for how long.
+impl fmt::Display for OutlierDetection {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OutlierDetection { consecutive_failures, ejection_time, .. } = self;
+        let OutlierDetection { max_ejection_time, max_ejected, .. } = self;
+        write!(out, "after {consecutive_failures} failures in a row for {ejection_time}, ")?;
+        write!(out, "at most {max_ejection_time}; at most {max_ejected} % of the endpoints")
+    }
+}
+
 /// One status, or all from one to another: `200`, `200-299`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct StatusRange {

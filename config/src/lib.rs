@@ -47,6 +47,7 @@ mod text_or;
 mod admin;
 mod health;
 mod log;
+mod reload;
 mod route;
 mod server;
 mod upstream;
@@ -66,6 +67,7 @@ mod diagnostic;
 mod findings;
 mod secret;
 mod source;
+mod fields;
 mod written;
 
 // What is said about the format itself.
@@ -85,9 +87,11 @@ pub use address::{Address, Cidr};
 pub use admin::Admin;
 pub use condition::{Matching, PathMatch, ValueMatch, ValueTest};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use fields::Field;
 pub use health::{Health, HealthCheck, HttpProbe, OutlierDetection, Probe, StatusRange};
 pub use log::{Level, Log, LogFormat};
 pub use reference::reference;
+pub use reload::Reload;
 pub use route::{
     Action, Forward, HostHeader, Redirect, Respond, Rewrite, Route, RouteTimeouts, SplitArm,
     Upgrade,
@@ -97,6 +101,7 @@ pub use secret::{Secret, looks_secret};
 pub use server::{Accept, EncodedSlash, Limits, PathPolicy, Server};
 pub use source::Source;
 pub use template::Template;
+pub use text_or::TextOr;
 pub use units::{Bytes, Limit, Period, UnitError};
 pub use upstream::{Balance, HashKey, Pool, Target, Upstream, UpstreamTimeouts};
 pub use variable::unknown_variable;
@@ -112,6 +117,8 @@ pub struct Config<F> {
     pub server: Server,
     /// `log:`.
     pub log: Log,
+    /// `reload:`.
+    pub reload: Reload,
     /// `admin:`, if the file has it.
     pub admin: Option<Admin>,
     /// `upstreams:`, by name, in the order of the file.
@@ -128,6 +135,7 @@ impl<F> Default for Config<F> {
             workers: Workers::default(),
             server: Server::default(),
             log: Log::default(),
+            reload: Reload::default(),
             admin: None,
             upstreams: IndexMap::new(),
             routes: Vec::new(),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use schemars::JsonSchema;
 use serde_json::{Map, Value};
 
-use crate::schema::schema;
+use crate::schema::long_forms;
 use crate::sections::SECTIONS;
 
 const HEAD: &str = include_str!("reference.md");
@@ -13,7 +13,7 @@ const HEAD: &str = include_str!("reference.md");
 /// The reference of the file in Markdown, complete and in its order. `F` is the settings of a
 /// filter, which has a section of its own for each variant.
 pub fn reference<F: JsonSchema>() -> String {
-    let schema = schema::<F>();
+    let schema = long_forms::<F>();
     let empty = Map::new();
     let mut page = Page {
         definitions: schema["$defs"].as_object().unwrap_or(&empty),

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::admin::AdminWritten;
 use crate::log::Log;
+use crate::reload::Reload;
 use crate::route::RouteWritten;
 use crate::server::ServerWritten;
 use crate::upstream::UpstreamWritten;
@@ -27,6 +28,9 @@ struct FileWritten<F> {
     /// What Ringway says about itself, on standard error.
     #[schemars(default)]
     log: Log,
+    /// When the file is read again while Ringway runs.
+    #[schemars(default)]
+    reload: Reload,
     /// The admin API, which is there only where this is written.
     #[schemars(default)]
     admin: AdminWritten,
@@ -43,10 +47,45 @@ struct FileWritten<F> {
 
 /// The JSON Schema of the file (draft 2020-12). `F` is the settings of a filter.
 pub fn schema<F: JsonSchema>() -> Value {
+    let mut schema = long_forms::<F>();
+    let bare = bare_words(&schema);
+    allow_bare_words(&mut schema, &bare);
+    schema
+}
+
+/// The same without the bare words that may stand for a name with nothing behind it.
+pub(crate) fn long_forms<F: JsonSchema>() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<FileWritten<F>>().to_value();
     allow_variables(&mut schema);
     schema
+}
+
+/// The names of types all of whose fields may be left out.
+fn bare_words(schema: &Value) -> Vec<String> {
+    let types = schema["$defs"].as_object().into_iter().flatten();
+    let optional = |of: &Value| of.get("properties").is_some() && of.get("required").is_none();
+    types.filter(|(_, of)| optional(of)).map(|(name, _)| format!("#/$defs/{name}")).collect()
+}
+
+/// Where `{name: {…}}` may stand and all within may be left out, the name alone may.
+fn allow_bare_words(schema: &mut Value, bare: &[String]) {
+    let values: Vec<&mut Value> = match schema {
+        Value::Object(fields) => fields.values_mut().collect(),
+        Value::Array(items) => items.iter_mut().collect(),
+        _ => return,
+    };
+    values.into_iter().for_each(|value| allow_bare_words(value, bare));
+    let Some(Value::Array(choices)) = schema.get_mut("oneOf") else { return };
+    let names = choices.iter().filter_map(|choice| {
+        let [name] = choice.get("required")?.as_array()?.as_slice() else { return None };
+        let settings = &choice["properties"][name.as_str()?]["$ref"];
+        bare.iter().any(|bare| settings == bare).then(|| name.clone())
+    });
+    let names: Vec<Value> = names.collect();
+    if !names.is_empty() {
+        choices.push(serde_json::json!({ "type": "string", "enum": names }));
+    }
 }
 
 /// Where a number or a truth value may stand, `${NAME}` may.

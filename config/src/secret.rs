@@ -79,6 +79,13 @@ pub fn looks_secret(key: &str) -> bool {
         || PARTS.iter().any(misspelt)
 }
 
+/// Whether a text under `key` says what requests are told apart by, as limits have it, and is no
+/// secret.
+pub(crate) fn tells_apart(text: &str) -> bool {
+    matches!(text, "route" | "global" | "client_ip" | "consumer" | "header" | "claim")
+        || ["header:", "claim:", "cookie:"].iter().any(|kind| text.starts_with(kind))
+}
+
 /// Whether a text is a URL with a user and a password in it (RFC 3986 §3.2.1).
 pub(crate) fn holds_password(text: &str) -> bool {
     let authority = text.split_once("://").and_then(|(_, rest)| rest.split('/').next());
@@ -87,7 +94,7 @@ pub(crate) fn holds_password(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Secret, holds_password, looks_secret};
+    use super::{Secret, holds_password, looks_secret, tells_apart};
 
     #[test]
     fn a_secret_is_not_shown() {
@@ -109,6 +116,12 @@ mod tests {
         for name in ["secret", "jwt_secret", "API-Key", "password", "passwrd", "secert", "token"] {
             assert!(looks_secret(name), "{name}");
         }
+    }
+
+    #[test]
+    fn what_tells_requests_apart_is_no_secret() {
+        assert!(tells_apart("client_ip") && tells_apart("header:X-Api-Key"));
+        assert!(!tells_apart("hunter2") && !tells_apart("routes"));
     }
 
     #[test]

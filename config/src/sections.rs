@@ -17,8 +17,8 @@ use crate::upstream::{Upstream, UpstreamWritten};
 use crate::{Config, check};
 
 /// The sections of a file, in the order of the reference.
-pub(crate) const SECTIONS: [&str; 7] =
-    ["workers", "server", "log", "admin", "upstreams", "routes", "global_filters"];
+pub(crate) const SECTIONS: [&str; 8] =
+    ["workers", "server", "log", "reload", "admin", "upstreams", "routes", "global_filters"];
 
 /// Reads all sections below the topmost node. What is wrong is added to the findings.
 pub(crate) fn read<F: DeserializeOwned>(
@@ -33,6 +33,7 @@ pub(crate) fn read<F: DeserializeOwned>(
         workers: reading.section(find("workers")),
         server: reading.server(find("server")),
         log: reading.section(find("log")),
+        reload: reading.section(find("reload")),
         admin: find("admin").and_then(|entry| reading.admin(entry)),
         upstreams: reading.upstreams(find("upstreams")),
         routes: Vec::new(),
@@ -60,7 +61,12 @@ struct Reading<'a, 'f, F> {
 impl<F: DeserializeOwned> Reading<'_, '_, F> {
     /// The sections that are written.
     fn entries<'n>(&mut self, root: Option<&'n Node>) -> &'n [Entry] {
-        let Some(root) = root.filter(|root| !root.is_null()) else { return &[] };
+        let Some(root) = root.filter(|root| !root.is_null()) else {
+            // What was cut off or not yet written must not be taken for "serve nothing".
+            let help = "write at least one route below `routes:`";
+            self.findings.error("", "the file is empty", help);
+            return &[];
+        };
         let Value::Map(entries) = &root.value else {
             let place = root.place.clone();
             let help = format!("its sections are {}", one_of(&SECTIONS, "and"));

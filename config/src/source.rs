@@ -8,7 +8,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::{Document, Node, Place, Value};
 use crate::environment::Hidden;
 use crate::reader::quote_key;
-use crate::secret::{MASK, holds_password, looks_secret};
+use crate::secret::{MASK, holds_password, looks_secret, tells_apart};
 use crate::written::Written;
 
 /// The most characters of a line that a snippet shows.
@@ -225,6 +225,31 @@ impl Source {
         (line, column, cut(&shown, &marks))
     }
 
+    /// What diagnostics call the file.
+    pub fn name(&self) -> &str {
+        &self.file
+    }
+
+    /// The text of the file.
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// What is written at a place such as `routes[3]`.
+    pub(crate) fn node(&self, path: &str) -> Option<&Node> {
+        steps(path).into_iter().try_fold(self.root.as_deref()?, |node, step| {
+            match (&node.value, step) {
+                (Value::Map(_), Step::Key(key)) => node.get(&key).map(|entry| &*entry.value),
+                (Value::List(items), Step::Index(index)) => items.get(index).map(|item| &**item),
+                _ => None,
+            }
+        })
+    }
+
+    pub(crate) fn is_secret_at(&self, at: usize) -> bool {
+        self.secret_at(at).is_some()
+    }
+
     fn secret_at(&self, at: usize) -> Option<usize> {
         let next = self.secrets.partition_point(|secret| secret.end <= at);
         self.secrets.get(next).filter(|secret| secret.start <= at).map(|_| next)
@@ -241,7 +266,7 @@ impl Source {
     }
 
     /// Takes out what must not be shown, and control characters.
-    fn hide(&self, text: &str) -> String {
+    pub(crate) fn hide(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for hidden in &self.hidden {
             if text.contains(&hidden.value) {
@@ -314,7 +339,7 @@ fn hide_secrets(root: &Node, hidden: &mut Vec<Hidden>) {
             Value::List(items) => stack.extend(items.iter().map(|item| (&**item, secret))),
             // A value from the environment is hidden already.
             Value::Scalar(scalar)
-                if (secret || holds_password(&scalar.text))
+                if (secret && !tells_apart(&scalar.text) || holds_password(&scalar.text))
                     && !scalar.from_env
                     && !scalar.broken =>
             {

@@ -11,8 +11,11 @@ use crate::reader::{TEMPLATE_OR, TEXT_OR};
 
 /// Text where a scalar stands, and else a `T`: `host: a` or `host: [a, b]`. With `TEMPLATE`, the
 /// text is a template.
-pub(crate) enum TextOr<T, const TEMPLATE: bool = false> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TextOr<T, const TEMPLATE: bool = false> {
+    /// A scalar.
     Text(String),
+    /// A list or a map.
     Other(T),
 }
 

@@ -93,7 +93,7 @@ fn plain(scalar: &Scalar) -> Json {
 }
 
 /// Whether a text is secret whatever its field is called.
-fn looks_secret_by_itself(text: &str) -> bool {
+pub(crate) fn looks_secret_by_itself(text: &str) -> bool {
     const HASHES: [&str; 4] = ["$2", "$argon2", "$pbkdf2", "$scrypt"];
     holds_password(text)
         || text.contains("PRIVATE KEY-----")

@@ -35,6 +35,14 @@ fn the_schema_refuses_unknown_fields() {
 }
 
 #[test]
+fn the_schema_lets_a_filter_without_settings_be_a_word() {
+    let schema = ringway_config::schema::<ToyFilter>();
+    let filters = schema["$defs"]["ToyFilter"]["oneOf"].as_array().expect("one of several");
+    let words = filters.iter().find(|filter| filter["enum"].is_array()).expect("words");
+    assert_eq!(words["enum"], serde_json::json!(["headers", "fault"]));
+}
+
+#[test]
 fn the_schema_lets_a_variable_be_a_number() {
     let schema = ringway_config::schema::<ToyFilter>();
     let port = &schema["$defs"]["Server"]["properties"]["port"];

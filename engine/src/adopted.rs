@@ -6,7 +6,7 @@
 //! their blueprints and plans are.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -24,6 +24,8 @@ const ROUNDS: u8 = 2;
 
 /// A snapshot as one core serves by it.
 pub(crate) struct Adopted {
+    /// Counts from 1 on this core.
+    pub(crate) number: u32,
     pub(crate) snapshot: Shared<Snapshot>,
     /// The global filters alone, for requests that no route takes.
     pub(crate) global: Chain,
@@ -46,6 +48,9 @@ pub(crate) struct Stock {
     upstreams: RefCell<IndexMap<String, Rc<Upstream>>>,
     /// Those that only exchanges under way still use.
     former: RefCell<Vec<Rc<Upstream>>>,
+    adoptions: Cell<u32>,
+    /// Former snapshots that exchanges under way are still served by.
+    ending: RefCell<Vec<Weak<Adopted>>>,
     /// What earlier snapshots have left behind.
     remains: RefCell<Vec<Remains>>,
     /// Where the next look at what is kept begins.
@@ -70,7 +75,10 @@ impl Adopted {
     pub(crate) fn new(stock: &Rc<Stock>) -> Rc<Adopted> {
         let snapshot = stock.current.borrow().clone();
         let global = snapshot.global_filters.iter().map(|f| stock.instance(f)).collect();
+        let number = stock.adoptions.get().wrapping_add(1).max(1);
+        stock.adoptions.set(number);
         Rc::new(Adopted {
+            number,
             global: Chain(global),
             chains: snapshot.routes.iter().map(|_| OnceCell::new()).collect(),
             upstreams: snapshot.upstreams.iter().map(|_| OnceCell::new()).collect(),
@@ -122,6 +130,8 @@ impl Stock {
             instances: RefCell::default(),
             upstreams: RefCell::default(),
             former: RefCell::default(),
+            adoptions: Cell::default(),
+            ending: RefCell::default(),
             remains: RefCell::default(),
             at: Cell::default(),
             rounds: Cell::default(),
@@ -133,6 +143,18 @@ impl Stock {
         *self.current.borrow_mut() = snapshot;
         *self.addresses.borrow_mut() = addresses;
         self.rounds.set(ROUNDS);
+    }
+
+    /// A snapshot is former, but exchanges under way may still be served by it.
+    pub(crate) fn retire_later(&self, former: &Rc<Adopted>) {
+        self.ending.borrow_mut().push(Rc::downgrade(former));
+    }
+
+    /// The former snapshots that exchanges under way are still served by.
+    pub(crate) fn ending(&self) -> Vec<Rc<Adopted>> {
+        let mut ending = self.ending.borrow_mut();
+        ending.retain(|former| former.strong_count() > 0);
+        ending.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Names stand for these addresses now.

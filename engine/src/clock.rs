@@ -64,6 +64,19 @@ struct Entry {
     waiting: Waiting,
     /// What is being sent has no end but that of the connection, so none may look orderly.
     unfinished: bool,
+    /// The exchange under way, on a connection to an upstream.
+    serving: Option<Serving>,
+    /// When the exchange under way is ended, whatever it does.
+    end_at: u64,
+    /// What `serving` was last looked at for.
+    looked: u32,
+}
+
+/// An exchange under way: the place of its route in a snapshot, by the number that a core gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Serving {
+    pub(crate) adopted: u32,
+    pub(crate) route: u32,
 }
 
 /// What a client's connection waits for, which a drain cuts short.
@@ -102,6 +115,9 @@ impl Deadlines {
             over: false,
             waiting: Waiting::No,
             unfinished: false,
+            serving: None,
+            end_at: NEVER,
+            looked: 0,
         };
         let mut entries = self.entries.borrow_mut();
         let key = match self.free.borrow_mut().pop() {
@@ -134,6 +150,10 @@ impl Deadlines {
                 entry.read_expired = true;
                 shut(entry.fd, libc::SHUT_RD);
             }
+            if entry.end_at <= clock {
+                entry.end_at = NEVER;
+                shut(entry.fd, libc::SHUT_RDWR);
+            }
             if entry.write_at <= clock && !entry.goes_on(clock) {
                 entry.write_at = NEVER;
                 entry.write_expired = true;
@@ -162,6 +182,18 @@ impl Deadlines {
                 Waiting::No => {}
                 Waiting::First => entry.read_at = entry.read_at.min(at),
                 Waiting::Next => shut(entry.fd, libc::SHUT_RD),
+            }
+        }
+    }
+
+    /// Ends the exchanges under way whose route is `gone` within `time`, and lets the others go on.
+    /// Each is asked about once for every `number`.
+    pub(crate) fn end_gone(&self, number: u32, time: Duration, gone: impl Fn(Serving) -> bool) {
+        let at = self.at(time);
+        for entry in self.entries.borrow_mut().iter_mut().filter(|e| e.fd >= 0) {
+            let Some(serving) = entry.serving.filter(|s| s.adopted != number) else { continue };
+            if std::mem::replace(&mut entry.looked, number) != number {
+                entry.end_at = if gone(serving) { entry.end_at.min(at) } else { NEVER };
             }
         }
     }
@@ -288,6 +320,15 @@ impl Watch {
     /// Says what the connection waits for.
     pub(crate) fn waits(&self, waiting: Waiting) {
         self.with(|e| e.waiting = waiting);
+    }
+
+    /// Says which exchange is under way on this connection to an upstream.
+    pub(crate) fn serves(&self, serving: Option<Serving>) {
+        self.with(|e| {
+            e.serving = serving;
+            e.end_at = NEVER;
+            e.looked = 0;
+        });
     }
 
     /// True when the read side was shut down for being late.
@@ -421,6 +462,26 @@ mod tests {
         watch.read_within(Duration::from_secs(1));
         list.sweep(start + Duration::from_secs(60));
         assert!(!watch.read_expired(), "a minute in which nothing ran counts as two sweeps");
+    }
+
+    #[test]
+    fn an_exchange_whose_route_is_gone_ends_and_the_others_go_on() {
+        let list = Rc::new(Deadlines::default());
+        let pairs: Vec<_> = (0..4).map(|_| UnixStream::pair().unwrap()).collect();
+        let watches: Vec<_> = pairs.iter().map(|(ours, _)| list.watch(ours.as_raw_fd())).collect();
+        let start = now();
+        list.sweep(start);
+        for (route, watch) in watches.iter().enumerate() {
+            watch.serves(Some(Serving { adopted: 1, route: route as u32 }));
+        }
+        watches[3].serves(None);
+        list.end_gone(2, Duration::from_millis(300), |serving| serving.route != 0);
+        list.end_gone(2, Duration::from_secs(60), |_| panic!("each is asked about once"));
+        // What comes back in time goes on.
+        list.end_gone(3, Duration::from_millis(300), |serving| serving.route == 1);
+        sweep_for(&list, start, 1, 5);
+        let ended: Vec<_> = watches.iter().map(|watch| !watch.is_quiet()).collect();
+        assert_eq!(ended, [false, true, false, false]);
     }
 
     #[test]

@@ -111,6 +111,9 @@ pub enum GatewayError {
     /// A filter or a rewrite came to a target or header that may not be sent.
     #[error("the rewritten request cannot be sent: {0}")]
     Rewrite(&'static str),
+    /// A filter that codes bodies cannot go on.
+    #[error("the response cannot be coded: {0}")]
+    Coder(io::Error),
     /// The time that a filter gives the whole exchange was over.
     #[error("the time for the whole exchange is over")]
     Timeout,
@@ -174,6 +177,7 @@ impl Error {
             Error::Upstream(U::Stalled(_)) => (504, "upstream_stalled", false),
             Error::Gateway(G::Resources(_)) => (503, "no_resources", true),
             Error::Gateway(G::Rewrite(_)) => (500, "bad_rewrite", true),
+            Error::Gateway(G::Coder(_)) => (500, "bad_coder", false),
             Error::Gateway(G::Timeout) => (504, "timeout", true),
             Error::Gateway(G::Attempts) => (502, "too_many_attempts", true),
         };
@@ -204,9 +208,8 @@ impl Error {
                 | U::UnaskedUpgrade(_),
             ) => "response_head",
             Error::Gateway(G::Timeout) => "exchange",
-            Error::Upstream(U::Truncated(_) | U::Body(..) | U::TooLarge(_) | U::Stalled(_)) => {
-                "response_body"
-            }
+            Error::Upstream(U::Truncated(_) | U::Body(..) | U::TooLarge(_) | U::Stalled(_))
+            | Error::Gateway(G::Coder(_)) => "response_body",
         }
     }
 

@@ -7,6 +7,7 @@
 //! takes effect when the head is written out, in one pass.
 
 mod answer;
+mod coder;
 mod edits;
 mod held;
 
@@ -31,6 +32,7 @@ pub use answer::{Answer, AnswerBody};
 
 use held::{Held, Notes};
 
+pub use coder::Coder;
 pub use edits::{BadHeader, Edits};
 pub use held::Hold;
 
@@ -186,6 +188,8 @@ pub struct Response {
     pub head: ResponseHead,
     /// What filters changed.
     pub edits: Edits,
+    /// What codes the body on its way to the client, if a filter has set it in `on_response`.
+    pub coder: Option<Box<dyn Coder>>,
     /// Interim (1xx) answers that came before it.
     pub(crate) interims: u32,
     /// Bytes of the body that have been sent.
@@ -491,6 +495,7 @@ impl Response {
     pub(crate) fn reset(&mut self) {
         self.head.clear();
         self.edits.clear();
+        self.coder = None;
         self.interims = 0;
         self.sent = 0;
     }

@@ -123,6 +123,8 @@ pub struct Forwarded {
     pub balance: String,
     /// The targets and their weights.
     pub targets: Vec<(String, u32)>,
+    /// What decides which of them are used, by name. Empty where nothing is set.
+    pub health: BTreeMap<&'static str, String>,
     /// Deadlines by name, in milliseconds.
     pub deadlines_ms: BTreeMap<&'static str, u64>,
 }
@@ -218,6 +220,7 @@ impl Snapshot {
             },
             balance: balance(&plan.settings.balance),
             targets: targets.iter().map(|t| (t.addr.to_string(), t.weight)).collect(),
+            health: health(plan),
             deadlines_ms: deadlines(route, plan),
         })))
     }
@@ -273,6 +276,21 @@ pub(crate) fn balance(policy: &Balance) -> String {
             format!("consistent_hash by {by}, bounded_load {bounded_load}")
         }
     }
+}
+
+fn health(plan: &Plan) -> BTreeMap<&'static str, String> {
+    let health = &plan.settings.health;
+    let check = health.check.as_ref().map(|check| ("check", check.to_string()));
+    let outliers = health.outlier_detection.as_ref();
+    let ejection = outliers.map(|outliers| ("ejection", outliers.to_string()));
+    let slow = Some(health.slow_start).filter(|slow| !slow.is_zero());
+    let slow = slow.map(|slow| ("slow_start", slow.to_string()));
+    let mut all: BTreeMap<_, _> = check.into_iter().chain(ejection).chain(slow).collect();
+    if all.contains_key("check") || all.contains_key("ejection") {
+        let panic = format!("below {} % healthy all are used", health.panic_threshold);
+        all.insert("panic", panic);
+    }
+    all
 }
 
 fn deadlines(route: &Route, plan: &Plan) -> BTreeMap<&'static str, u64> {
@@ -358,6 +376,9 @@ impl fmt::Display for Outcome {
                 writeln!(f, "  balance   {}", to.balance)?;
                 for (target, weight) in &to.targets {
                     writeln!(f, "  target    {target} (weight {weight})")?;
+                }
+                for (name, what) in &to.health {
+                    writeln!(f, "  {name:<9} {what}")?;
                 }
                 let all = to.deadlines_ms.iter();
                 let period = |ms: &u64| Period(Duration::from_millis(*ms));

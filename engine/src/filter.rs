@@ -215,6 +215,12 @@ pub trait Blueprint: Send + Sync {
         None
     }
 
+    /// False when it was built from more than its settings, such as a file, and that has changed
+    /// since: a reload then builds it anew. Called off the workers, where it may block.
+    fn is_current(&self) -> bool {
+        true
+    }
+
     /// What is to be done now and then off the workers, where it may block, such as fetching keys.
     /// Called with the first snapshot that has this blueprint.
     fn errand(&self) -> Option<Errand> {
@@ -223,6 +229,17 @@ pub trait Blueprint: Send + Sync {
 
     /// Appends what it counts, summed over all cores. Called from the control thread.
     fn measures(&self, into: &mut Vec<Measure>) {
+        let _ = into;
+    }
+
+    /// True when two of its name in one chain would count everything twice; the snapshot refuses
+    /// that.
+    fn counts_alone(&self) -> bool {
+        false
+    }
+
+    /// Appends what it measures. Of two with the same name and labels the first is shown.
+    fn histograms(&self, into: &mut Vec<Histogram>) {
         let _ = into;
     }
 }
@@ -243,6 +260,23 @@ pub struct Measure {
     pub labels: Vec<(&'static str, String)>,
     /// How many.
     pub value: f64,
+}
+
+/// How often a number that a filter counts was how large.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Histogram {
+    /// Its name by the conventions of Prometheus, without the program's: `…_seconds`.
+    pub name: &'static str,
+    /// What it is.
+    pub help: &'static str,
+    /// Labels beside those that tell the route.
+    pub labels: Vec<(&'static str, String)>,
+    /// Upper bounds, inclusive and rising.
+    pub bounds: Vec<f64>,
+    /// How many up to each bound and above the one before; one more for what is above all.
+    pub counts: Vec<u64>,
+    /// The sum of all numbers.
+    pub sum: f64,
 }
 
 /// The settings of every filter there is: what `Config` is generic in. The registry in the

@@ -17,6 +17,7 @@ use crate::listen;
 use crate::live::Live;
 use crate::log::Logs;
 use crate::metrics::Shard;
+use crate::recent::Errors;
 use crate::run::{self, Start};
 use crate::shared::{Mailbox, Shared, SharedBudget, SharedFlag, SharedLatest};
 use crate::snapshot::{Snapshot, bound};
@@ -168,6 +169,8 @@ fn start_with(snapshot: Snapshot, loader: Option<Box<dyn Loader>>) -> Result<Run
         colleagues,
         pool: Pool::start()?,
         logs: logs.clone(),
+        errors: Errors::default(),
+        io_uring,
         draining: SharedFlag::default(),
         registry: Shared::new(Registry::new(count)),
     });

@@ -46,6 +46,13 @@
 //! speaks to workers through mailboxes. Workers speak to each other only to hand a fresh socket
 //! over ([`accept`]).
 //!
+//! What is known of an endpoint is known once for all cores ([`upstream::Registry`]). A thread of
+//! its own makes the checks of all endpoints ([`control`]); workers say how attempts went, each into
+//! counters of its own, and tell that thread only when an endpoint has failed too often in a row.
+//! What comes of it is a weight: who is out has none, who comes back slowly has a part of it. A
+//! worker compares one number a pick, and looks at the weights when it is another than last time.
+//! So no policy of [`balance`] knows what health is.
+//!
 //! # What others were wounded by, and what excludes it here
 //!
 //! - *TE.CL and CL.TE smuggling* (CVE-2005-2088, CVE-2026-54387): both fields together are
@@ -118,6 +125,7 @@ mod upload;
 mod forward;
 mod response;
 mod relay;
+mod coded;
 mod tunnel;
 mod respond;
 pub mod record;
@@ -132,6 +140,7 @@ pub mod limits;
 pub mod log;
 pub mod message;
 pub mod metrics;
+pub mod recent;
 pub mod shared;
 pub mod status;
 pub mod template;
@@ -139,6 +148,6 @@ pub mod times;
 pub mod trace;
 pub mod url;
 
-pub use control::reload;
+pub use control::{local, reload};
 pub use gateway::{Running, StartError};
 pub use snapshot::{BuildError, Snapshot};

@@ -33,6 +33,25 @@ pub const EXHAUSTION_OVER: Duration = Duration::from_secs(1);
 /// that it looks at: so few that it is a small part of a millisecond.
 pub const RETIRED_AT_ONCE: usize = 1024;
 
+/// How long nothing must have happened to a file before it is read again: programs write it in
+/// several steps.
+pub const SETTLED_AFTER: Duration = Duration::from_millis(100);
+
+/// How long something may go on happening to a file before it is read all the same.
+pub const SETTLED_AT_LAST: Duration = Duration::from_secs(1);
+
+/// How often the file is looked at where no change was noticed: some file systems tell of none.
+pub const WATCHED_EVERY: Duration = Duration::from_secs(30);
+
+/// How long `ringway reload` may take to put its question and to take the answer.
+pub const LOCAL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Bytes of such a question.
+pub const LOCAL_QUESTION: u64 = 64;
+
+/// How long it is waited for the answer to be found: new names may have to be resolved.
+pub const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Messages that wait for a worker: snapshots, endpoint lists, handed-over sockets.
 pub const MAILBOX: usize = 1024;
 
@@ -133,6 +152,24 @@ pub const LOG_PAUSE_MOST: Duration = Duration::from_secs(1);
 
 /// How long the end of the process waits for what the log still has to write.
 pub const LOG_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How late a worker's sweep may be before something is said to have held the worker up. The timer
+/// itself is a millisecond or two late.
+pub const STALL: Duration = Duration::from_millis(10);
+
+/// Exchanges that failed and are kept for whoever asks.
+pub const RECENT_ERRORS: usize = 256;
+
+/// How many of them a worker keeps in a second: more than anybody reads, and few enough that a
+/// flood of failures costs nothing more.
+pub const RECENT_RATE: u32 = 50;
+
+/// Bytes of the path of such an exchange.
+pub const RECENT_PATH: usize = 256;
+
+/// How often a worker warns of an upstream that keeps failing; the first failure is told of at
+/// once.
+pub const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// Idle upstream connections looked at in one sweep of one endpoint.
 pub const SWEPT_CONNECTIONS: usize = 128;

@@ -122,6 +122,8 @@ pub(crate) enum RelayError {
     Coding(ChunkError),
     /// There is more of it than allowed.
     TooLarge,
+    /// A filter's coder cannot go on.
+    Coder(io::Error),
     /// The receiver's connection broke.
     Write(io::Error),
 }
@@ -390,7 +392,7 @@ fn check_size(incoming: &Incoming, bounds: &Bounds) -> Result<(), RelayError> {
 
 /// Reads once into the empty `input`, which grows to a large buffer while much is to come.
 /// Leaves it empty at the end of the stream.
-async fn read_more(
+pub(crate) async fn read_more(
     reader: &mut Reader<'_>,
     input: &mut Buffer,
     incoming: &mut Incoming,
@@ -423,7 +425,8 @@ fn time_to_read(incoming: &Incoming, bounds: &Bounds) -> Duration {
     (BODY_RATE_GRACE + earned).saturating_sub(incoming.waited).min(bounds.read)
 }
 
-async fn write(
+/// Writes all that `buffer` holds.
+pub(crate) async fn write(
     writer: &mut Writer<'_>,
     buffer: &mut Buffer,
     bounds: &Bounds,

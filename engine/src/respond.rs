@@ -141,6 +141,7 @@ fn write_answer(
             tracing::error!(name, "an answer's header cannot be written and is left out");
         }
     }
+    let mut coded = Vec::new();
     let message;
     let (json, content) = match &answer.body {
         AnswerBody::Empty => (false, [].as_slice()),
@@ -150,17 +151,34 @@ fn write_answer(
             (true, message.as_slice())
         }
     };
+    // Filters see what they would of an upstream's: the type and the length.
+    let typed = exchange.response.header("content-type").is_some();
+    if json && !typed && exchange.response.edits.add("Content-Type", b"application/json").is_err() {
+        tracing::error!("the type of an answer cannot be written");
+    }
+    exchange.response.head.content_length = Some(content.len() as u64);
     course.chain.on_response(exchange, course.passed);
+    // RFC 9110 §8.6: no length with 1xx and 204, and with 304 that of the content alone, which is
+    // not known here.
+    let bodiless = matches!(answer.status, ..200 | 204 | 304);
+    let content = match exchange.response.coder.take().filter(|_| !bodiless) {
+        None => content,
+        Some(mut coder) => {
+            match coder.code(content, &mut coded).and_then(|()| coder.finish(&mut coded)) {
+                Ok(()) => &coded,
+                Err(error) => {
+                    tracing::error!("an answer cannot be coded: {error}");
+                    let plain = exchange.response.edits.remove("Content-Encoding");
+                    plain.expect("invariant: the name is a token");
+                    content
+                }
+            }
+        }
+    };
     write::status_line(out, answer.status, None);
     if exchange.response.edits.keeps(b"date") {
         course.worker.with_date(|date| write::field(out, b"Date", date));
     }
-    if json && exchange.response.header("content-type").is_none() {
-        write::field(out, b"Content-Type", b"application/json");
-    }
-    // RFC 9110 §8.6: no length with 1xx and 204, and with 304 that of the content alone, which is
-    // not known here.
-    let bodiless = matches!(answer.status, ..200 | 204 | 304);
     let framing = if bodiless { Framing::None } else { Framing::Length(content.len() as u64) };
     let persistence = persistence(exchange, close);
     forward::write_end(out, exchange, course.rules(), framing, persistence);

@@ -6,13 +6,14 @@ use std::pin::Pin;
 
 use crate::buffer::Buffer;
 use crate::clock;
+use crate::coded::Coded;
 use crate::course::Course;
-use crate::error::{ClientError, Error, UpstreamError};
+use crate::error::{ClientError, Error, GatewayError, UpstreamError};
 use crate::exchange::Exchange;
 use crate::forward;
 use crate::http1::Body;
 use crate::io::{Reader, Side, Writer, alongside};
-use crate::message::Version;
+use crate::message::{Method, Version};
 use crate::relay::{Bounds, Framing, Incoming, RelayError, relay};
 use crate::respond;
 
@@ -47,7 +48,11 @@ impl Response<'_> {
     ) -> Relayed {
         let worker = self.course.worker;
         self.course.chain.on_response(exchange, self.course.passed);
-        let framing = response_framing(exchange, self.body);
+        let mut framing = response_framing(exchange, self.body);
+        let coder = exchange.response.coder.take();
+        if coder.is_some() {
+            framing = coded_framing(exchange, self.body);
+        }
         // An upstream that answers before it has heard the body may never want it.
         let early = upload.is_busy()
             && (exchange.response.head.status >= 400 || exchange.request.head.expect_continue);
@@ -57,8 +62,13 @@ impl Response<'_> {
         let mut out = worker.buffers.usual();
         self.write_head(exchange, framing, close, out.tail());
         let mut down = Incoming::new(self.body);
+        let mut coded = coder.map(|coder| Coded::new(coder, framing));
         let came = &exchange.response.raw()[exchange.response.head.len..];
-        let taken = down.take(came, framing, out.tail());
+        let taken = match &mut coded {
+            // Neither does a response without a body have a coded one.
+            Some(coded) if !down.is_done() => coded.take(&mut down, came, out.tail()),
+            _ => down.take(came, framing, out.tail()).map_err(RelayError::Coding),
+        };
         let extra = taken.as_ref().is_ok_and(|taken| *taken < came.len());
         let whole = down.is_done();
         if framing == Framing::UntilClose {
@@ -68,11 +78,11 @@ impl Response<'_> {
             let (written, out) = client.write_all(out, self.bounds.write).await;
             worker.buffers.give(out);
             written.map_err(ClientError::gone)?;
-            taken.map_err(|e| UpstreamError::Body(self.from, e))?;
-            self.relay_rest(&mut down, framing, reader, client).await
+            taken.map_err(|e| response_error(self.from, e))?;
+            self.relay_rest(&mut down, framing, coded.as_mut(), reader, client).await
         };
         let relayed = alongside(upload.as_mut(), rest).await;
-        exchange.response.sent = down.received();
+        exchange.response.sent = coded.map_or(down.received(), |coded| coded.sent());
         let times = &mut exchange.times;
         times.last_byte = if whole { times.first_byte } else { Some(clock::now()) };
         match relayed {
@@ -100,6 +110,7 @@ impl Response<'_> {
         &self,
         down: &mut Incoming,
         framing: Framing,
+        coded: Option<&mut Coded>,
         reader: &mut Reader<'_>,
         client: &mut Writer<'_>,
     ) -> Result<usize, Error> {
@@ -108,7 +119,14 @@ impl Response<'_> {
         }
         let buffers = &self.course.worker.buffers;
         let mut input = Buffer::default();
-        let end = relay(reader, &mut input, down, client, framing, self.bounds, buffers).await;
+        let end = match coded {
+            None => relay(reader, &mut input, down, client, framing, self.bounds, buffers).await,
+            Some(coded) => {
+                let coding = coded.relay(reader, &mut input, down, client, self.bounds, buffers);
+                // Few responses are coded, and each future here has the room of the largest.
+                Box::pin(coding).await
+            }
+        };
         let left = input.len();
         buffers.give(input);
         end.map(|()| left).map_err(|e| response_error(self.from, e))
@@ -134,10 +152,21 @@ fn response_framing(exchange: &Exchange, body: Body) -> Framing {
     }
 }
 
+/// How a coded body goes out, whose length nobody knows before its end.
+fn coded_framing(exchange: &Exchange, body: Body) -> Framing {
+    match (body, exchange.request.head.version) {
+        (Body::Empty, _) if exchange.request.head.method == Method::Head => Framing::None,
+        (Body::Empty | Body::Length(0), _) => response_framing(exchange, body),
+        (_, Version::Http11) => Framing::Chunked,
+        (_, Version::Http10) => Framing::UntilClose,
+    }
+}
+
 fn response_error(from: SocketAddr, error: RelayError) -> Error {
     match error {
         RelayError::Write(e) => ClientError::gone(e).into(),
         RelayError::Coding(e) => UpstreamError::Body(from, e).into(),
+        RelayError::Coder(e) => GatewayError::Coder(e).into(),
         RelayError::Read(e) if e.kind() == io::ErrorKind::TimedOut => {
             UpstreamError::Stalled(from).into()
         }

@@ -14,6 +14,7 @@ use crate::core::Caller;
 use crate::cores;
 use crate::limits::{DRAIN_GRACE, SUBMISSIONS, SWEEP_EVERY};
 use crate::listen::Bound;
+use crate::metrics::Usage;
 use crate::shared::{Inbox, Shared};
 use crate::worker::{Adoption, Common, Message, Worker};
 
@@ -94,11 +95,16 @@ fn listen(worker: &Rc<Worker>, bound: Bound, handles: &mut Vec<Handle>) {
 /// The worker's heartbeat: deadlines, pools, and the end of a drain.
 async fn sweep_until_drained(worker: &Worker) {
     loop {
+        let due = clock::now() + SWEEP_EVERY;
         clock::sleep(SWEEP_EVERY).await;
         let now = clock::now();
+        let late = now.saturating_duration_since(due);
+        worker.shard.load.swept(late, Usage::of_thread());
         worker.deadlines.sweep(now);
         worker.journals.sweep();
+        worker.failures.sweep(worker.deadlines.coarse());
         worker.stock.sweep(worker.deadlines.coarse());
+        worker.end_gone();
         if let Some(end) = worker.drained_at.get() {
             let promised = worker.common.colleagues[worker.id].promised.taken();
             if worker.shard.connections.get() == 0 && promised == 0 {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::attempt::{Attempt, Attempted};
 use crate::choose::{choose_upstream, hash_key};
-use crate::clock;
+use crate::clock::{self, Serving};
 use crate::course::{Course, Ended};
 use crate::downstream::{After, Connection};
 use crate::error::{ClientError, Error, GatewayError, UpstreamError};
@@ -20,6 +20,7 @@ use crate::forward;
 use crate::http1::{self, Body, Scanner};
 use crate::limits::{ATTEMPTS, REQUEST_ID};
 use crate::message::FieldName;
+use crate::metrics::Active;
 use crate::record::Record;
 use crate::relay::Upload;
 use crate::respond;
@@ -37,6 +38,7 @@ pub(crate) async fn serve(
     connection: &mut Connection,
     exchange: &mut Exchange,
 ) -> After {
+    let _active = Active::new(&worker.shard);
     let adopted = worker.adopted();
     let rules = &adopted.snapshot.rules;
     let mut chain = &adopted.global;
@@ -102,18 +104,13 @@ async fn act(
 
 /// Counts and records what happened, and makes room for the next request.
 fn finish(worker: &Worker, chain: &Chain, exchange: &mut Exchange, ended: Ended) -> After {
-    worker.shard.requests.add(1);
-    if let Some(error) = &ended.error {
-        worker.shard.errors.add(1);
-        let (code, route) = (error.reply().code, &exchange.route_name);
-        let id = || String::from_utf8_lossy(&exchange.request_id);
-        match error {
-            Error::Client(_) => tracing::debug!(code, route, request_id = %id(), "{error}"),
-            _ => tracing::warn!(code, route, request_id = %id(), "{error}"),
-        }
-    }
     let error = ended.error.as_ref();
     let record = Record { exchange, status: ended.status, error, ended: clock::now() };
+    worker.shard.ended(error, record.bytes_in(), record.bytes_out());
+    if error.is_some() {
+        let now = worker.deadlines.coarse();
+        worker.failures.failed(&worker.common.errors, worker.id, &record, now);
+    }
     chain.on_end(&record);
     exchange.release();
     exchange.request.raw.consume(exchange.request.taken);
@@ -309,6 +306,12 @@ async fn attempt(
         Ok(lease) => {
             let shard = &course.worker.shard;
             if lease.reused { &shard.reuses } else { &shard.connects }.add(1);
+            // Ended with its upstream, an exchange never looks whole to its client.
+            lease.stream.watch().serves(
+                exchange
+                    .route
+                    .map(|at| Serving { adopted: course.adopted.number, route: at as u32 }),
+            );
             if !lease.reused {
                 exchange.times.connected(clock::now());
             }
@@ -331,7 +334,8 @@ async fn attempt(
         }
         Err(error) if upstream.has_other(&exchange.tried, from) => {
             // Passed over at once: nothing was sent, so another endpoint can have it.
-            tracing::warn!(upstream = upstream.plan.name, "{error}");
+            let now = deadlines.coarse();
+            course.worker.failures.passed_over(&upstream.plan.name, &error, now);
             exchange.tried.push(from);
             Attempted::PassedOver
         }

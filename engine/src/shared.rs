@@ -1,18 +1,23 @@
 //! The primitives that cross cores, all of them, all named `Shared…` (and [`Mailbox`]).
 //!
-//! A worker owns what it touches; only what is in this file may be reached from another thread.
-//! `clippy.toml` bans the types below everywhere else in the engine and the filters.
+//! A worker owns what it touches; only what is in this file and its folder may be reached from
+//! another thread. `clippy.toml` bans the types below everywhere else in the engine and the
+//! filters.
 //!
-//! *Invariant:* nothing here blocks a worker. The one lock of a connection, in [`SharedCounts`], is
-//! taken when it opens or closes, and that of [`SharedTable`] when a core first asks for a name;
-//! neither is taken for a request, and both are held for one look-up.
+//! *Invariant:* nothing here blocks a worker. Its locks are held for one look-up and no system
+//! call: that of [`SharedCounts`] when a connection opens or closes, that of [`SharedKeys`] when a
+//! key is seen that was not there, that of [`SharedTable`] when a core first asks for a name, that
+//! of [`SharedShards`] when a snapshot is adopted or metrics are asked for.
 //!
-//! *Invariant:* this file imports nothing of the house.
+//! *Invariant:* this module imports nothing of the house.
 #![expect(clippy::disallowed_types, reason = "this is the file that the ban points to")]
 
 mod breaker;
 mod health;
+mod keys;
 mod map;
+mod series;
+mod shards;
 mod window;
 
 use std::collections::{BTreeMap, HashMap};
@@ -29,7 +34,10 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
 
 pub use breaker::{BreakerLimits, BreakerState, PROBES_MOST, Pass, RatioLimit, SharedBreaker};
 pub use health::{SharedEpoch, SharedLock, SharedStreak, SharedWord};
+pub use keys::{Changed, Rule, SharedKeys};
 pub use map::SharedMap;
+pub use series::{SharedNames, SharedRing, SharedRow, SharedTally, Words};
+pub use shards::SharedShards;
 pub use window::SharedWindow;
 
 /// An immutable value that several threads read.

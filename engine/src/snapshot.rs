@@ -4,6 +4,7 @@
 //! it adopts it cannot.
 
 mod before;
+mod check;
 mod unused;
 
 use std::collections::{HashMap, HashSet};
@@ -17,7 +18,7 @@ use crate::filter::{Blueprint, Settings};
 use crate::http1::HeadLimits;
 use crate::route::Table;
 use crate::shared::Shared;
-use crate::template::{CLAIM, Template};
+use crate::template::Template;
 use crate::upstream::Plan;
 
 use before::{Before, Kept};
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub(crate) upstreams: Vec<Shared<Plan>>,
     /// Places in `upstreams` by the names that a template may come to.
     pub(crate) by_name: HashMap<String, usize>,
+    /// The names of all routes.
+    pub(crate) route_names: HashSet<String>,
     /// The names of all upstreams, those that are a route's own among them.
     pub(crate) names: HashSet<String>,
     /// Every filter, by its address.
@@ -156,6 +159,8 @@ impl Snapshot {
         let matching: Vec<_> = config.routes.iter().map(|r| &r.matching).collect();
         let table = Table::build(matching, &config.server.path);
         builder.check_filters("global_filters", &global_filters, false);
+        builder.check_counts("global_filters", &global_filters, false);
+        let counts = global_filters.iter().any(|filter| filter.counts_alone());
         builder.check_variables("global_filters", &global_filters, None);
         let identified = global_filters.iter().any(|filter| filter.identifies());
         let mut routes = Vec::with_capacity(config.routes.len());
@@ -163,6 +168,7 @@ impl Snapshot {
             if let Some(route) = builder.route(config, at) {
                 let place = format!("routes[{at}].filters");
                 builder.check_filters(&place, &route.filters, identified);
+                builder.check_counts(&place, &route.filters, counts);
                 if let Ok(table) = &table {
                     builder.check_variables(&place, &route.filters, Some((table, at)));
                 }
@@ -183,6 +189,7 @@ impl Snapshot {
                 let blueprints = global_filters.iter().chain(own).map(Shared::address).collect();
                 Ok(Snapshot {
                     table,
+                    route_names: routes.iter().map(|route| route.name.clone()).collect(),
                     routes,
                     global_filters,
                     names: upstreams.iter().map(|plan| plan.name.clone()).collect(),
@@ -218,6 +225,13 @@ impl Snapshot {
             help: Some("remove it, narrow the other, or give it a `priority`".to_owned()),
         };
         self.table.unreachable().into_iter().map(warn).chain(unused::upstreams(self)).collect()
+    }
+
+    /// Routes that no request can reach, each with one that takes them all first.
+    pub fn shadowed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let name = |at: usize| self.routes[at].name.as_str();
+        let all = self.table.unreachable().into_iter();
+        all.map(move |shadowed| (name(shadowed.route), name(shadowed.by)))
     }
 
     /// How many routes, upstreams and listeners there are.
@@ -303,49 +317,6 @@ impl<F: Settings + PartialEq> Builder<'_, F> {
             }
         }
         built
-    }
-
-    /// Holds what filters name and need against what there is and what stands before them.
-    fn check_filters(
-        &mut self,
-        place: &str,
-        filters: &[Shared<dyn Blueprint>],
-        mut identified: bool,
-    ) {
-        for (at, filter) in filters.iter().enumerate() {
-            let place = format!("{place}[{at}].{}", filter.name());
-            for (field, name) in filter.upstreams() {
-                self.named(name, || format!("{place}.{field}"));
-            }
-            if let Some(field) = filter.needs_identity().filter(|_| !identified) {
-                let help = "put an `auth` filter before it, here or in `global_filters`";
-                let message = "nothing before this filter tells who asks";
-                self.error(format!("{place}.{field}"), message, Some(help));
-            }
-            identified |= filter.identifies();
-        }
-    }
-
-    /// Holds the variables of filters' templates against those that there are.
-    fn check_variables(
-        &mut self,
-        place: &str,
-        filters: &[Shared<dyn Blueprint>],
-        here: Option<(&Table, usize)>,
-    ) {
-        for (at, filter) in filters.iter().enumerate() {
-            for (field, name) in filter.variables() {
-                if name.starts_with(CLAIM) {
-                    continue;
-                }
-                let here: Option<Vec<String>> =
-                    here.map(|(table, route)| table.parameters(route).map(str::to_owned).collect());
-                if let Some((message, help)) = config::unknown_variable(&name, here.as_deref()) {
-                    let place = format!("{place}[{at}].{}.{field}", filter.name());
-                    self.error(place, message, Some(&help));
-                }
-            }
-        }
     }
 
     fn route(&mut self, config: &Config<F>, at: usize) -> Option<Route> {

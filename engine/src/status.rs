@@ -90,6 +90,23 @@ pub struct WorkerStatus {
     pub upstream_reuses: u64,
     /// Connections lost to a panic.
     pub panics: u64,
+    /// Exchanges under way.
+    pub active: u64,
+    /// Bytes of request bodies that were received.
+    pub bytes_in: u64,
+    /// Bytes of response bodies that were sent.
+    pub bytes_out: u64,
+    /// Processor time of its thread.
+    pub cpu_seconds: f64,
+    /// How often it waited for events: the turns of its loop that found nothing left to do. The
+    /// runtime counts no others.
+    pub waits: u64,
+    /// Exchanges ended for each of them: how much one turn does. None before the first.
+    pub requests_per_wait: Option<f64>,
+    /// How often its heartbeat came late, because something held it up.
+    pub stalls: u64,
+    /// By how much the latest of them was late, in milliseconds.
+    pub longest_stall_ms: f64,
 }
 
 /// One upstream.
@@ -100,18 +117,52 @@ pub struct UpstreamStatus {
     pub name: String,
     /// How an endpoint is chosen.
     pub balance: String,
-    /// Its targets as the file has them, each with its weight.
-    pub targets: Vec<TargetStatus>,
+    /// Its endpoints, in the order of the file.
+    pub endpoints: Vec<EndpointStatus>,
 }
 
-/// One target of an upstream.
+/// One endpoint of an upstream, over all workers.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct TargetStatus {
-    /// Host and port as the file has them.
+pub struct EndpointStatus {
+    /// Its address and port.
     pub address: String,
-    /// Its share beside the others'.
+    /// The target that it is an address of, as the file has it.
+    pub target: String,
+    /// What it is doing: `healthy`, `slow_start`, `unhealthy`, `ejected` or `draining`.
+    pub state: String,
+    /// Whether it gets new requests.
+    pub used: bool,
+    /// What was wrong with its last check; empty while nothing was.
+    pub why: String,
+    /// Milliseconds for which it stays ejected.
+    pub ejected_for_ms: Option<u64>,
+    /// Its weight in the file.
     pub weight: u32,
+    /// The weight that was set instead while the gateway ran.
+    pub set_weight: Option<u32>,
+    /// Attempts begun.
+    pub requests: u64,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// Attempts under way.
+    pub in_flight: u64,
+    /// Connections made.
+    pub connects: u64,
+    /// Attempts that found a connection in the pool.
+    pub reuses: u64,
+    /// The share of attempts that found a connection in the pool; none before the first.
+    pub reuse_rate: Option<f64>,
+}
+
+/// What `POST /upstreams/{name}/endpoints/{addr}` changes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EndpointChange {
+    /// Its share beside the others'.
+    pub weight: Option<u32>,
+    /// True: no new requests. False: new requests again.
+    pub drain: Option<bool>,
 }
 
 /// The answer to `GET /routes`.
@@ -148,6 +199,46 @@ pub struct RouteStatus {
     pub filters: Vec<String>,
 }
 
+/// The answer to `GET /errors/recent`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RecentErrors {
+    /// Those that are remembered, the latest first.
+    pub errors: Vec<ErrorStatus>,
+}
+
+/// An exchange that failed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ErrorStatus {
+    /// When it ended, in seconds since 1970.
+    pub time: f64,
+    /// The worker that served it.
+    pub worker: usize,
+    /// The method, as far as it was understood.
+    pub method: String,
+    /// The path without its query.
+    pub path: String,
+    /// The route, or empty.
+    pub route: String,
+    /// The upstream, or empty.
+    pub upstream: String,
+    /// The endpoint of the last attempt.
+    pub endpoint: Option<String>,
+    /// The client.
+    pub client: String,
+    /// The status that was sent; 0 for none.
+    pub status: u16,
+    /// The word for the error, as in logs and metrics.
+    pub code: String,
+    /// The step that failed.
+    pub phase: String,
+    /// What happened, in a sentence.
+    pub message: String,
+    /// The id of the exchange.
+    pub request_id: String,
+}
+
 /// What `POST /explain` asks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -157,12 +248,22 @@ pub struct Question {
     /// The method. Default GET.
     #[serde(default = "get")]
     pub method: String,
-    /// Header fields: name and value.
+    /// Header fields.
     #[serde(default)]
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<Field>,
     /// Where the client connects from. Default 127.0.0.1.
     #[serde(default = "localhost")]
     pub client: IpAddr,
+}
+
+/// A header field.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Field {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
 }
 
 fn get() -> String {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::error::{ClientError, Error, UpstreamError};
+use crate::error::{ClientError, Error, GatewayError, UpstreamError};
 use crate::http1::Body;
 use crate::relay::{Framing, RelayError};
 
@@ -25,6 +25,7 @@ pub(crate) fn upload_error(error: RelayError, to: SocketAddr) -> Option<Error> {
         RelayError::Write(_) => return None,
         RelayError::TooLarge => ClientError::BodyTooLarge.into(),
         RelayError::Coding(e) => ClientError::Body(e).into(),
+        RelayError::Coder(e) => GatewayError::Coder(e).into(),
         RelayError::Read(e) if e.kind() == io::ErrorKind::TimedOut => {
             ClientError::BodyTimeout.into()
         }

@@ -25,6 +25,7 @@ use crate::listen::Bound;
 use crate::live::Live;
 use crate::log::{Journals, Logs};
 use crate::metrics::Shard;
+use crate::recent::{Errors, Failures};
 use crate::room::Room;
 use crate::shared::{Mailbox, Shared, SharedBudget, SharedFlag, SharedLatest};
 use crate::snapshot::Snapshot;
@@ -69,6 +70,10 @@ pub(crate) struct Common {
     pub(crate) pool: Pool,
     /// Where records of exchanges are written.
     pub(crate) logs: Shared<Logs>,
+    /// The last exchanges that failed.
+    pub(crate) errors: Errors,
+    /// The driver in use.
+    pub(crate) io_uring: bool,
     /// Up from the moment that a stop has been asked for.
     pub(crate) draining: SharedFlag,
     /// The endpoints of all upstreams, and how they are.
@@ -96,6 +101,8 @@ pub(crate) struct Worker {
     pub(crate) drained_at: Cell<Option<Instant>>,
     /// What filters have given away to be done off this core.
     pub(crate) jobs: Rc<Jobs>,
+    /// Which failures were told of.
+    pub(crate) failures: Failures,
     /// The ways of log records off this core.
     pub(crate) journals: Rc<Journals>,
     /// How filters ask upstreams.
@@ -128,6 +135,7 @@ impl Worker {
             common,
             drained_at: Cell::new(None),
             jobs,
+            failures: Failures::default(),
             journals,
             caller,
             adopted: RefCell::new(Adopted::new(&stock)),
@@ -149,7 +157,23 @@ impl Worker {
         self.stock.renew(snapshot, addresses);
         let adopted = Adopted::new(&self.stock);
         let before = self.adopted.replace(adopted);
-        drop(before);
+        self.stock.retire_later(&before);
+    }
+
+    /// Ends the exchanges under way whose routes the snapshot does not have any more within
+    /// `drain_timeout`. Those of routes that stay, changed or not, go on: they end as they began.
+    pub(crate) fn end_gone(&self) {
+        let ending = self.stock.ending();
+        if ending.is_empty() {
+            return;
+        }
+        let current = self.adopted();
+        let time = current.snapshot.server.drain_timeout.0;
+        self.deadlines.end_gone(current.number, time, |serving| {
+            let by = ending.iter().find(|former| former.number == serving.adopted);
+            let route = by.and_then(|by| by.snapshot.routes.get(serving.route as usize));
+            route.is_some_and(|route| !current.snapshot.route_names.contains(&route.name))
+        });
     }
 
     /// True when no further request is wanted of a connection.

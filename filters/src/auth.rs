@@ -20,6 +20,44 @@
 //! and `nbf` are obeyed, give or take `leeway`. Where `issuer` or `audience` is left out, any is
 //! taken.
 //!
+//! ```yaml
+//! - auth:
+//!     type: jwt
+//!     jwks_url: https://login.example.com/.well-known/jwks.json
+//!     jwks_refresh_every: 5m
+//! ```
+//!
+//! A set behind a URL is fetched off the workers. A token that names a key which is not in it has
+//! it fetched again, no more often than `jwks_cooldown` says and once at a time for the whole
+//! process, and waits for that up to 5 seconds. While the set cannot be fetched, the last good one
+//! counts. Files with keys and `revoked_file` are read again within a second of a change; what is
+//! wrong with them then is logged, and what was read before stays.
+//!
+//! ```yaml
+//! - auth:
+//!     any_of:
+//!       - type: api_key                # X-API-Key, or what `from` says
+//!         consumers:
+//!           - name: billing
+//!             key_hash: 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8
+//!             expires: 2030-01-31      # never, if left out
+//!             routes: [invoices]       # all, if left out
+//!       - type: basic
+//!         users:
+//!           - name: alice
+//!             password_hash: $2b$10$abcdefghijklmnopqrstuuKDmqiT.M9Ud65s62zd1DcCnCVcm7Rye
+//!     exclude_paths: [/public]
+//! ```
+//!
+//! Of `any_of`, those are tried whose credential is there, in the order of the file, and the first
+//! that is good decides. When none is, the answer tells why the first of them was not, and names
+//! all the kinds that are taken. A credential that was not verified, because another one was good
+//! before, is left out of what the upstream sees.
+//!
+//! `ringway hash-key` makes an API key and its hash. Hashes of passwords are argon2 or bcrypt, as
+//! `htpasswd -nBC 10 NAME` prints them. Keys and passwords are left out of what the upstream sees,
+//! unless `forward` is true; a token is made to be passed on, and is unless it is false.
+//!
 //! Headers that tell the upstream who asks (`claims_to_headers`, `consumer_header`) are taken from
 //! no client: what it sends under these names, in any case and with `_` or `.` for `-`, is removed
 //! from every request, also on paths in `exclude_paths`. A claim that is not in the token leaves
@@ -31,36 +69,51 @@
 //!
 //! # Answers
 //!
-//! 401 with `WWW-Authenticate` (RFC 6750) and the reason, which tells nothing secret. 400 when a
-//! request has several credentials of a kind, of which none can be preferred.
+//! 401 with `WWW-Authenticate` (RFC 6750, RFC 7617) and the reason, which tells nothing secret. 400
+//! when a request has several credentials of a kind, of which none can be preferred. 403 when a key
+//! is for other routes. 503 with `Retry-After` when too many passwords wait to be verified, or no
+//! key has been fetched yet.
 //!
 //! # State
 //!
 //! Per core: the last 4096 tokens that were good, each until it ends, so that a token that comes
-//! again is compared and not verified. Shared: the keys. All is forgotten when keys change.
+//! again is compared and not verified; and the last 1024 passwords that were right, as a keyed hash
+//! and for as long as `remember` says. Shared: the keys and what is revoked. All tokens are
+//! forgotten when one of these changes.
 
+mod api_key;
+mod basic;
 mod credential;
+mod date;
 mod jwt;
 mod keys;
 mod local;
+mod lower;
 mod memory;
+mod remote;
+mod revoked;
 mod scheme;
 mod token;
+mod watch;
 mod written;
 
 use std::rc::Rc;
 
 use ringway_engine::exchange::{Exchange, Identity};
-use ringway_engine::filter::{Blueprint, Core, Filter, SettingsError, Step, Verdict};
+use ringway_engine::filter::{Blueprint, Core, Errand, Filter, SettingsError, Step, Verdict};
 use ringway_engine::shared::Shared;
 
 use crate::alias::remove_aliases;
 use crate::excluded::Excluded;
 use crate::plan;
 
+use api_key::ApiKey;
+use basic::Basic;
+use credential::{Found, Place};
 use jwt::Jwt;
 use scheme::{Check, Refusal, Scheme};
 
+pub use api_key::{hash_key, random_key};
 pub(crate) use written::Settings;
 
 impl Settings {
@@ -87,6 +140,26 @@ struct Lowered {
 /// One way to prove who one is.
 enum Lower {
     Jwt(Shared<jwt::Plan>),
+    ApiKey(Shared<api_key::Plan>),
+    Basic(Shared<basic::Plan>),
+}
+
+impl Lower {
+    fn summary(&self) -> String {
+        match self {
+            Lower::Jwt(plan) => plan.summary(),
+            Lower::ApiKey(plan) => plan.summary(),
+            Lower::Basic(plan) => plan.summary(),
+        }
+    }
+
+    fn instance(&self, core: &Rc<dyn Core>) -> Box<dyn Scheme> {
+        match self {
+            Lower::Jwt(plan) => Box::new(Jwt::new(plan.clone(), core)),
+            Lower::ApiKey(plan) => Box::new(ApiKey::new(plan.clone())),
+            Lower::Basic(plan) => Box::new(Basic::new(plan.clone(), core)),
+        }
+    }
 }
 
 impl Blueprint for Plan {
@@ -95,25 +168,36 @@ impl Blueprint for Plan {
     }
 
     fn summary(&self) -> String {
-        let schemes = self.0.schemes.iter().map(|scheme| match scheme {
-            Lower::Jwt(plan) => plan.summary(),
-        });
-        let mut parts = vec![schemes.collect::<Vec<_>>().join(" or ")];
+        let schemes: Vec<_> = self.0.schemes.iter().map(Lower::summary).collect();
+        let mut parts = vec![schemes.join(" or ")];
         if !self.0.excluded.is_empty() {
             parts.push(format!("except {}", self.0.excluded));
         }
         parts.join("; ")
     }
 
-    fn instance(&self, _: &Rc<dyn Core>) -> Rc<dyn Filter> {
-        let schemes = self.0.schemes.iter().map(|scheme| match scheme {
-            Lower::Jwt(plan) => Box::new(Jwt::new(plan.clone())) as Box<dyn Scheme>,
-        });
-        Rc::new(Auth { schemes: schemes.collect(), settings: self.0.clone() })
+    fn instance(&self, core: &Rc<dyn Core>) -> Rc<dyn Filter> {
+        let schemes = self.0.schemes.iter().map(|scheme| scheme.instance(core)).collect();
+        Rc::new(Auth { schemes, settings: self.0.clone() })
     }
 
     fn identifies(&self) -> bool {
         true
+    }
+
+    fn errand(&self) -> Option<Errand> {
+        let plans = self.0.schemes.iter().filter_map(|scheme| match scheme {
+            Lower::Jwt(plan) => Some(watch::errand(plan.clone())),
+            Lower::ApiKey(_) | Lower::Basic(_) => None,
+        });
+        let mut errands: Vec<_> = plans.collect();
+        if errands.is_empty() {
+            return None;
+        }
+        Some(Box::new(move || {
+            let waits = errands.iter_mut().map(|errand| errand());
+            waits.min().expect("invariant: there is one at least")
+        }))
     }
 }
 
@@ -125,6 +209,13 @@ struct Auth {
 
 /// The first refusal, and whose it is.
 type Refused = Option<(usize, Refusal)>;
+
+/// Takes the credential of a scheme that has let a request pass out of it, unless it is forwarded.
+fn accept_place(place: &Place, forward: bool, exchange: &mut Exchange) {
+    if !forward {
+        place.remove(&mut exchange.request);
+    }
+}
 
 impl Filter for Auth {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
@@ -143,6 +234,9 @@ impl Filter for Auth {
                 Check::Absent => {}
                 Check::Passed(identity) => return Step::Now(self.accept(exchange, at, identity)),
                 Check::Refused(refusal) => drop(refused.get_or_insert((at, refusal))),
+                waits @ Check::Waits(_) => {
+                    return Step::Later(Box::pin(self.later(exchange, at, waits, refused)));
+                }
             }
         }
         Step::Now(self.refuse(refused))
@@ -150,9 +244,41 @@ impl Filter for Auth {
 }
 
 impl Auth {
+    /// The same as above from the scheme at `at` on, which has come to `check`.
+    async fn later(
+        &self,
+        exchange: &mut Exchange,
+        mut at: usize,
+        mut check: Check,
+        mut refused: Refused,
+    ) -> Verdict {
+        loop {
+            match check {
+                Check::Passed(identity) => return self.accept(exchange, at, identity),
+                Check::Waits(wait) => {
+                    check = wait.await;
+                    continue;
+                }
+                Check::Refused(refusal) => drop(refused.get_or_insert((at, refusal))),
+                Check::Absent => {}
+            }
+            at += 1;
+            match self.schemes.get(at) {
+                Some(scheme) => check = scheme.check(exchange),
+                None => return self.refuse(refused),
+            }
+        }
+    }
+
     fn accept(&self, exchange: &mut Exchange, at: usize, identity: Rc<Identity>) -> Verdict {
         let scheme = &self.schemes[at];
         scheme.accept(exchange, &identity);
+        // What nobody has verified is not for an upstream to believe.
+        for other in self.schemes.iter().map(|other| other.place()) {
+            if other != scheme.place() && other.find(&exchange.request) != Found::Nothing {
+                other.remove(&mut exchange.request);
+            }
+        }
         if let Some(header) = &self.settings.consumer_header
             && !identity.consumer.is_empty()
             && exchange.request.edits.set(header, identity.consumer.as_bytes()).is_err()

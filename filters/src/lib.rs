@@ -63,20 +63,27 @@ mod values;
 
 registry! {
     auth Auth,
+    authorize Authorize,
     circuit_breaker CircuitBreaker,
+    compress Compress,
     cors Cors,
     fallback Fallback,
     fault Fault,
     forward_auth ForwardAuth,
     headers Headers,
     logging Logging,
+    metrics Metrics,
+    rate_limit RateLimit,
     redirect Redirect,
     request_id RequestId,
     retry Retry,
     rewrite Rewrite,
     security_headers SecurityHeaders,
     timeout Timeout,
+    trace Trace,
 }
+
+pub use auth::{hash_key, random_key};
 
 /// Names the filter in front of the field that is wrong: its settings stand below its name.
 fn below(name: &str, error: SettingsError) -> SettingsError {

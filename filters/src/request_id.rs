@@ -41,7 +41,7 @@ use ringway_engine::limits::REQUEST_ID;
 use ringway_engine::message::FieldName;
 use ringway_engine::shared::Shared;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{plan, remove, set, wrong};
 
@@ -70,7 +70,7 @@ impl Default for Settings {
 }
 
 /// Whose id is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Trust {
     /// Any client's.
@@ -82,7 +82,7 @@ pub enum Trust {
 }
 
 /// What an id looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// 32 hex digits.

@@ -46,8 +46,8 @@ pub(super) fn app() -> Router {
             .collect(),
     ));
     let own = Router::new()
-        .route("/api/v1/orders", get(list).post(create))
-        .route("/api/v1/orders/{id}", get(one))
+        .route("/orders", get(list).post(create))
+        .route("/orders/{id}", get(one))
         .with_state(orders);
     service("order-service", own)
 }
@@ -72,5 +72,5 @@ async fn create(State(orders): State<Orders>, Json(new): Json<NewOrder>) -> Resp
     }
     let order = Order { id: orders.len() + 1, user: new.user, item: new.item };
     orders.push(order.clone());
-    created(format!("/api/v1/orders/{}", order.id), Json(json!(order)))
+    created(format!("orders/{}", order.id), Json(json!(order)))
 }

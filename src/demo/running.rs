@@ -62,6 +62,7 @@ mod tests {
     use std::net::{Ipv4Addr, TcpStream};
 
     use super::*;
+    use crate::demo::tokens::Signer;
     use crate::demo::{orders, users};
 
     fn start(app: Router) -> Running {
@@ -94,7 +95,7 @@ mod tests {
 
     #[test]
     fn every_service_has_the_common_paths() {
-        let service = start(users::app());
+        let service = start(users::app(Signer::new("a secret of the test")));
         check(&service, "GET /health", "", &["200 OK", r#""status":"ok""#, "x-served-by: user"]);
         check(&service, "GET /", "", &["/slow?ms="]);
         let echoed = [r#""path":"/echo/x%20y""#, r#""query":"a=1""#, r#""x-twice":["a","b"]"#];
@@ -110,23 +111,27 @@ mod tests {
 
     #[test]
     fn lists_can_be_read_and_added_to() {
-        let users = start(users::app());
-        check(&users, "GET /api/v1/users", "", &["Ada", "Grace"]);
-        let made = ["201 Created", "location: /api/v1/users/4", r#""name":"Barbara""#];
-        check(&users, "POST /api/v1/users", r#"{"name":"Barbara"}"#, &made);
-        check(&users, "GET /api/v1/users/4", "", &["Barbara"]);
-        check(&users, "GET /api/v1/users/5", "", &["404 Not Found", "no user 5"]);
+        let users = start(users::app(Signer::new("a secret of the test")));
+        check(&users, "GET /users", "", &["Ada", "Grace"]);
+        let made = ["201 Created", "location: users/4", r#""name":"Barbara""#];
+        check(&users, "POST /users", r#"{"name":"Barbara"}"#, &made);
+        check(&users, "GET /users/4", "", &["Barbara"]);
+        check(&users, "GET /users/5", "", &["404 Not Found", "no user 5"]);
+        let ada = r#"{"user": "ada", "password": "demo"}"#;
+        check(&users, "POST /login", ada, &["200 OK", r#""token":"eyJ"#]);
+        let eve = r#"{"user": "eve", "password": "demo"}"#;
+        check(&users, "POST /login", eve, &["401 Unauthorized", "no such user"]);
 
         let orders = start(orders::app());
-        check(&orders, "GET /api/v1/orders?user=3", "", &[r#"{"orders":[{"id":3"#, "kettle"]);
-        let made = ["201 Created", "location: /api/v1/orders/4"];
-        check(&orders, "POST /api/v1/orders", r#"{"user":2,"item":"pen"}"#, &made);
-        check(&orders, "GET /api/v1/orders/4", "", &["pen"]);
+        check(&orders, "GET /orders?user=3", "", &[r#"{"orders":[{"id":3"#, "kettle"]);
+        let made = ["201 Created", "location: orders/4"];
+        check(&orders, "POST /orders", r#"{"user":2,"item":"pen"}"#, &made);
+        check(&orders, "GET /orders/4", "", &["pen"]);
     }
 
     #[test]
     fn a_web_socket_sends_back_what_it_gets() {
-        let service = start(users::app());
+        let service = start(users::app(Signer::new("a secret of the test")));
         let mut stream = TcpStream::connect(service.address()).expect("a connection");
         let request = "GET /ws HTTP/1.1\r\nHost: sample\r\nConnection: Upgrade\r\n\
                        Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\

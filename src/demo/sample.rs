@@ -49,7 +49,7 @@ pub(super) fn error(status: StatusCode, message: impl Into<String>) -> Response 
 }
 
 async fn index(name: &'static str) -> Json<Value> {
-    let paths = ["/health", "/api/v1/…", "/echo", "/slow?ms=", "/fail?status=", "/events", "/ws"];
+    let paths = ["/health", "/echo", "/slow?ms=", "/fail?status=", "/events", "/ws"];
     Json(json!({"service": name, "paths": paths}))
 }
 
@@ -169,7 +169,8 @@ async fn echo_messages(mut socket: WebSocket) {
     }
 }
 
-/// The answer to a `POST` that made something: 201 with the place where it can be read.
+/// The answer to a `POST` that made something: 201 with the place where it can be read, relative to
+/// that of the request, since only the gateway knows what stood before it.
 pub(super) fn created(location: String, made: Json<Value>) -> Response {
     (StatusCode::CREATED, [(header::LOCATION, location)], made).into_response()
 }

@@ -1,17 +1,19 @@
-//! The user service: a list of people, one by number, and more by `POST`.
+//! The user service: a list of people, one by number, more by `POST`, and tokens for those who log
+//! in.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::RwLock;
 
 use super::sample::{created, error, service};
+use super::tokens::Signer;
 
 /// A demo that runs for a week shall not grow without bound.
 const MOST_USERS: usize = 1000;
@@ -27,18 +29,29 @@ struct NewUser {
     name: String,
 }
 
+#[derive(Deserialize)]
+struct Login {
+    user: String,
+    password: String,
+}
+
+/// Everybody's password: it is printed with the commands to try.
+const PASSWORD: &str = "demo";
+
 type Users = Arc<RwLock<Vec<User>>>;
 
 /// The service, with a few users in it.
-pub(super) fn app() -> Router {
+pub(super) fn app(signer: Signer) -> Router {
     let first = ["Ada", "Grace", "Edsger"].into_iter().enumerate();
     let users: Users = Arc::new(RwLock::new(
         first.map(|(index, name)| User { id: index + 1, name: name.to_owned() }).collect(),
     ));
     let own = Router::new()
-        .route("/api/v1/users", get(list).post(create))
-        .route("/api/v1/users/{id}", get(one))
-        .with_state(users);
+        .route("/users", get(list).post(create))
+        .route("/users/{id}", get(one))
+        .with_state(users.clone())
+        .route("/login", post(login))
+        .with_state((users, signer));
     service("user-service", own)
 }
 
@@ -61,5 +74,21 @@ async fn create(State(users): State<Users>, Json(new): Json<NewUser>) -> Respons
     }
     let user = User { id: users.len() + 1, name: new.name };
     users.push(user.clone());
-    created(format!("/api/v1/users/{}", user.id), Json(json!(user)))
+    created(format!("users/{}", user.id), Json(json!(user)))
+}
+
+/// A token for whoever is known; the same words for a wrong name and a wrong password.
+async fn login(
+    State((users, signer)): State<(Users, Signer)>,
+    Json(Login { user, password }): Json<Login>,
+) -> Response {
+    let users = users.read().await;
+    let known = users.iter().find(|known| known.name.eq_ignore_ascii_case(&user));
+    let Some(known) = known.filter(|_| password == PASSWORD) else {
+        return error(StatusCode::UNAUTHORIZED, "no such user, or not that password");
+    };
+    match signer.token(&known.name.to_ascii_lowercase()) {
+        Ok(token) => Json(json!({"token": token, "token_type": "Bearer"})).into_response(),
+        Err(message) => error(StatusCode::INTERNAL_SERVER_ERROR, message),
+    }
 }

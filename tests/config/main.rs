@@ -1,6 +1,7 @@
 //! What can be said about the file only where the real filters are known.
 
 use std::path::Path;
+use std::process::Command;
 
 use ringway_filters::FilterSettings;
 
@@ -25,4 +26,36 @@ fn every_setting_of_every_filter_is_described() {
         let meaning = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
         assert!(meaning.len() > 3, "{row}");
     }
+}
+
+/// One file a diagnostic of a filter: `tests/config/filters/NAME.yaml`, and what `ringway check`
+/// says about it, `NAME.txt`. Cases of what is no filter's are in `tests/config/cases`.
+#[test]
+fn every_case_of_a_filter_is_answered_as_it_is_written_down() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/filters");
+    let entries = std::fs::read_dir(&folder).expect("the cases can be listed");
+    let mut stale = String::new();
+    for entry in entries {
+        let case = entry.expect("a case can be listed").path();
+        if case.extension().is_none_or(|end| end != "yaml") {
+            continue;
+        }
+        let output = Command::new(env!("CARGO_BIN_EXE_ringway"))
+            .current_dir(&folder)
+            .args(["check", "-c"])
+            .arg(case.file_name().expect("a case has a name"))
+            .output()
+            .expect("ringway can be run");
+        assert_eq!(output.status.code(), Some(1), "{case:?} is a good file: {output:?}");
+        let answer = String::from_utf8_lossy(&output.stderr).into_owned();
+        let file = case.with_extension("txt");
+        if std::env::var_os("RINGWAY_BLESS").is_some() {
+            std::fs::write(&file, &answer).expect("the answer can be written");
+        }
+        let expected = std::fs::read_to_string(&file).unwrap_or_default();
+        if answer != expected {
+            stale += &format!("== {case:?}, expected:\n{expected}\n== found:\n{answer}\n");
+        }
+    }
+    assert!(stale.is_empty(), "{stale}If this is meant: RINGWAY_BLESS=1 cargo test --test config");
 }

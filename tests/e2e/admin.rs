@@ -21,10 +21,13 @@ scenes![
     it_is_not_ready_while_it_drains,
     it_reloads_the_file_or_says_what_is_wrong,
     a_reload_may_change_the_token_but_not_the_place,
+    an_endpoint_is_drained_and_weighed,
+    it_tells_the_last_errors,
+    a_scrape_every_10_ms_hurts_nobody,
 ];
 
 /// Loopback, any port; `listen:` of the server has to be written beside it.
-const LOCAL: &str = "
+pub(crate) const LOCAL: &str = "
     server:
       listen: [\"127.0.0.1:0\"]
     admin:
@@ -41,7 +44,7 @@ fn gateway(driver: Driver, origin: &Origin) -> Gateway {
 
 /// Where the admin API of a gateway is.
 #[track_caller]
-fn admin_of(gateway: &Gateway) -> SocketAddr {
+pub(crate) fn admin_of(gateway: &Gateway) -> SocketAddr {
     let line = gateway.await_log(&["admin API", "address="]);
     let address = line.split("address=").nth(1).and_then(|rest| rest.split(' ').next());
     address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("{line}"))
@@ -172,7 +175,7 @@ fn it_explains_as_the_command_does(driver: Driver) {
     let origin = Origin::saying("hi");
     let gateway = gateway(driver, &origin);
     let mut operator = Operator::of(&gateway);
-    let question = r#"{"url": "http://a.test/x?y=z", "headers": [["X-A", "b"]]}"#;
+    let question = r#"{"url": "http://a.test/x?y=z", "headers": [{"name": "X-A", "value": "b"}]}"#;
     let told = operator.post("/explain", question).expect(200).json();
     assert_eq!((&told["route"], &told["path"]), (&"all".into(), &"/x".into()));
     assert_eq!(told["action"]["forward"]["target"], "/x?y=z");
@@ -186,8 +189,8 @@ fn it_explains_as_the_command_does(driver: Driver) {
         r#"{"url": "ftp://x/"}"#,
         r#"{"url": "/", "ulr": "/"}"#,
         r#"{"url": "/", "method": "GE T"}"#,
-        r#"{"url": "/", "headers": [["X A", "b"]]}"#,
-        r#"{"url": "/", "headers": [["X-A", "b\r\nX-B: c"]]}"#,
+        r#"{"url": "/", "headers": [{"name": "X A", "value": "b"}]}"#,
+        r#"{"url": "/", "headers": [{"name": "X-A", "value": "b\r\nX-B: c"}]}"#,
         r#"{"url": "/ HTTP/1.1\r\nX-A: b\r\n\r\n"}"#,
         r#"{"url": "/", "client": "nobody"}"#,
     ] {
@@ -420,4 +423,99 @@ fn a_reload_may_change_the_token_but_not_the_place(driver: Driver) {
     gateway.rewrite("routes:\n  - {name: all, prefix: /, respond: {body: hi}}\n");
     ask("POST", "/reload", other).expect_error(422);
     ask("GET", "/status", other).expect(200);
+}
+
+fn an_endpoint_is_drained_and_weighed(driver: Driver) {
+    let (one, two) = (Origin::saying("one"), Origin::saying("two"));
+    let [first, second] = [one.address, two.address];
+    let local = crate::harness::dedent(LOCAL);
+    let rest = format!(
+        "
+        upstreams:
+          \"a shop\":
+            targets: [{{addr: \"{first}\"}}, {{addr: \"{second}\"}}]
+        routes:
+          - {{name: all, prefix: /, upstream: a shop}}
+        "
+    );
+    let gateway = Gateway::start(driver, &format!("{local}{}", crate::harness::dedent(&rest)));
+    let mut operator = Operator::of(&gateway);
+    let mut client = gateway.client();
+    let mut served = |count: usize| {
+        let before = [one.count(), two.count()];
+        (0..count).for_each(|_| drop(client.get("/").expect(200)));
+        [one.count() - before[0], two.count() - before[1]]
+    };
+    assert_eq!(served(10), [5, 5]);
+    let place = format!("/upstreams/a%20shop/endpoints/{first}");
+    let drained = operator.post(&place, r#"{"drain": true}"#).expect(200).json();
+    assert_eq!((&drained["state"], &drained["used"]), (&"draining".into(), &false.into()));
+    assert_eq!(served(10), [0, 10], "no request goes to an endpoint that is drained");
+    let status = operator.get("/status").expect(200).json();
+    let endpoint = &status["upstreams"][0]["endpoints"][0];
+    assert_eq!((&endpoint["state"], &endpoint["requests"]), (&"draining".into(), &5.into()));
+    assert_eq!(endpoint["reuse_rate"], 0.8);
+    let used = operator.post(&place, r#"{"drain": false, "weight": 4}"#).expect(200).json();
+    assert_eq!((&used["state"], &used["set_weight"]), (&"healthy".into(), &4.into()));
+    assert_eq!(served(10), [8, 2]);
+    for (place, body, status) in [
+        (place.as_str(), "{}", 400),
+        (&place, r#"{"weight": 1000001}"#, 400),
+        (&place, r#"{"weight": -1}"#, 400),
+        (&place, r#"{"drian": true}"#, 400),
+        ("/upstreams/shop/endpoints/127.0.0.1:1", r#"{"drain": true}"#, 404),
+        ("/upstreams/a%20shop/endpoints/127.0.0.1:1", r#"{"drain": true}"#, 404),
+        ("/upstreams/a%20shop/endpoints/somewhere", r#"{"drain": true}"#, 404),
+        ("/upstreams/%FF/endpoints/127.0.0.1:1", r#"{"drain": true}"#, 400),
+    ] {
+        operator.post(place, body).expect_error(status);
+    }
+}
+
+fn it_tells_the_last_errors(driver: Driver) {
+    let gateway = Gateway::start(
+        driver,
+        &format!(
+            "{}routes:\n  - {{name: dead, prefix: /, targets: [{{addr: \"{}\"}}]}}\n",
+            crate::harness::dedent(LOCAL),
+            crate::harness::refusing()
+        ),
+    );
+    let mut operator = Operator::of(&gateway);
+    assert_eq!(operator.get("/errors/recent").expect(200).json()["errors"], serde_json::json!([]));
+    gateway.get("/lost?secret=swordfish").expect_error(502);
+    let mut told = String::new();
+    eventually("the error is told", || {
+        told = operator.get("/errors/recent").expect(200).text();
+        told.contains("/lost")
+    });
+    assert!(!told.contains("swordfish"), "{told}");
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let error = &told["errors"][0];
+    assert_eq!((&error["status"], &error["route"]), (&502.into(), &"dead".into()), "{error:#}");
+    assert!(error["time"].as_f64().is_some_and(|time| time > 1.7e9), "{error:#}");
+}
+
+/// Requests under way while somebody scrapes a hundred times a second: none fails, and no worker
+/// is held up by it.
+fn a_scrape_every_10_ms_hurts_nobody(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let gateway = gateway(driver, &origin);
+    let mut operator = Operator::of(&gateway);
+    let mut client = gateway.client();
+    let begun = Instant::now();
+    let mut scrapes = 0;
+    while scrapes < 100 {
+        client.get("/").expect(200);
+        if begun.elapsed().as_millis() >= 10 * scrapes {
+            let scraped = operator.get("/metrics").expect(200);
+            assert!(scraped.text().contains("ringway_"), "{}", scraped.text());
+            scrapes += 1;
+        }
+    }
+    let status = operator.get("/status").expect(200).json();
+    let worker = &status["workers"][0];
+    assert_eq!(worker["errors"], 0, "{worker:#}");
+    assert!(worker["waits"].as_u64() > Some(0), "{worker:#}");
+    assert!(worker["cpu_seconds"].as_f64() > Some(0.0), "{worker:#}");
 }

@@ -9,12 +9,17 @@ use crate::harness::{Driver, Gateway, Origin, forward_route, scenes};
 
 scenes![
     only_a_good_token_passes,
+    a_public_key_is_no_secret,
     the_upstream_is_told_who_asks_by_the_gateway_alone,
     excluded_paths_are_what_is_routed,
     a_token_that_is_not_forwarded_is_nowhere_in_the_request,
+    an_api_key_is_good_for_its_routes,
+    a_password_is_verified_off_the_worker,
+    of_several_kinds_one_is_enough,
+    who_may_not_is_told_so,
 ];
 
-const SECRET: &str = "a-secret-of-the-scenes-with-32-bytes-and-more";
+pub(crate) const SECRET: &str = "a-secret-of-the-scenes-with-32-bytes-and-more";
 
 const JWT: &str = "
     filters:
@@ -26,16 +31,16 @@ const JWT: &str = "
 ";
 
 /// Seconds from now, as a token has them.
-fn seconds(from_now: i64) -> i64 {
+pub(crate) fn seconds(from_now: i64) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     i64::try_from(now.as_secs()).unwrap() + from_now
 }
 
-fn signed(claims: &Value) -> String {
+pub(crate) fn signed(claims: &Value) -> String {
     sign(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(SECRET.as_bytes()))
 }
 
-fn sign(header: &Header, claims: &Value, key: &EncodingKey) -> String {
+pub(crate) fn sign(header: &Header, claims: &Value, key: &EncodingKey) -> String {
     format!("Authorization: Bearer {}", encode(header, claims, key).unwrap())
 }
 
@@ -76,6 +81,23 @@ fn only_a_good_token_passes(driver: Driver) {
     // Several are refused always, wherever they come from (HTTP_SAFETY rule 19).
     client.get_with("/", &[&signed(&good), &signed(&good)]).expect_error(400);
     assert_eq!(origin.count(), 3);
+}
+
+/// Everybody has the public key, so a token that is signed with it as a secret is worth nothing.
+fn a_public_key_is_no_secret(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/filters/src/auth/tests/rsa.pem");
+    let auth = format!("filters:\n  - auth: {{type: jwt, public_key_file: \"{file}\"}}\n");
+    let gateway = Gateway::forward_route(driver, &origin, &auth);
+    let pem = EncodingKey::from_secret(&std::fs::read(file).unwrap());
+    let claims = json!({"sub": "root", "exp": seconds(60)});
+    for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+        let forged = sign(&Header::new(algorithm), &claims, &pem);
+        let answer = gateway.client().get_with("/", &[&forged]).expect_error(401);
+        let message = answer.json()["message"].clone();
+        assert_eq!(message, "the token is signed in a way that is not accepted");
+    }
+    assert_eq!(origin.connections(), 0);
 }
 
 fn the_upstream_is_told_who_asks_by_the_gateway_alone(driver: Driver) {
@@ -186,5 +208,218 @@ fn a_token_that_is_not_forwarded_is_nowhere_in_the_request(driver: Driver) {
         if from.contains("cookie") {
             assert_eq!(request.field("cookie"), Some("a=1; b=2"));
         }
+    }
+}
+
+/// The hash that `ringway hash-key` prints for a key that it is given.
+fn hashed(key: &str) -> String {
+    let (code, said) = crate::cli::ringway_reading(&["hash-key", "--stdin"], &format!("{key}\n"));
+    assert_eq!(code, Some(0), "{said}");
+    let line = said.lines().find(|line| line.contains("key_hash:")).unwrap();
+    let hash = line.split_whitespace().last().unwrap();
+    assert!(!said.contains(key) && hash.len() == 64, "{said}");
+    hash.to_owned()
+}
+
+fn an_api_key_is_good_for_its_routes(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let yaml = format!(
+        "
+        global_filters:
+          - auth:
+              type: api_key
+              consumer_header: X-Consumer
+              consumers:
+                - {{name: all, key_hash: {}}}
+                - {{name: some, key_hash: {}, routes: [first]}}
+                - {{name: old, key_hash: {}, expires: 2020-01-31}}
+        routes:
+          - name: first
+            prefix: /first
+            targets: [{{addr: \"http://{address}\"}}]
+          - name: second
+            prefix: /second
+            targets: [{{addr: \"http://{address}\"}}]
+        ",
+        hashed("key-all"),
+        hashed("key-some"),
+        hashed("key-old"),
+        address = origin.address
+    );
+    let gateway = Gateway::start(driver, &yaml);
+    let mut client = gateway.client();
+    let key = |key: &str| [format!("X-API-Key: {key}"), "x_api_key: forged".to_owned()];
+    for (sent, target, status) in [
+        ("key-all", "/first", 200),
+        ("key-all", "/second", 200),
+        ("key-some", "/first", 200),
+        ("key-some", "/second", 403),
+        ("key-old", "/first", 401),
+        ("key-none", "/first", 401),
+        (&hashed("key-all"), "/first", 401),
+    ] {
+        let fields = key(sent);
+        let answer = client.get_with(target, &[&fields[0], &fields[1]]).expect(status);
+        let challenge = answer.field("www-authenticate");
+        assert_eq!(challenge.is_some(), status == 401, "{sent} {target}");
+    }
+    let requests = origin.requests();
+    let consumers: Vec<_> = requests.iter().map(|one| one.field("x-consumer").unwrap()).collect();
+    assert_eq!(consumers, ["all", "all", "some"]);
+    for request in &requests {
+        assert!(!format!("{request:?}").to_lowercase().contains("api"), "{request:?}");
+    }
+}
+
+/// `secret` as bcrypt with the least cost.
+fn bcrypt() -> String {
+    bcrypt::hash("secret", 4).unwrap()
+}
+
+fn a_password_is_verified_off_the_worker(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let settings = format!(
+        "
+        filters:
+          - auth:
+              type: basic
+              realm: the shop
+              consumer_header: X-Consumer
+              users:
+                - {{name: alice, password_hash: {}}}
+        ",
+        bcrypt()
+    );
+    let gateway = Gateway::forward_route(driver, &origin, &settings);
+    let mut client = gateway.client();
+    let challenge = "Basic realm=\"the shop\", charset=\"UTF-8\"";
+    for field in [
+        "X-A: b",
+        "Authorization: Bearer YWxpY2U6c2VjcmV0",
+        "Authorization: Basic %",
+        "Authorization: Basic YWxpY2U6d3Jvbmc=",
+        "Authorization: Basic Ym9iOnNlY3JldA==",
+    ] {
+        let answer = client.get_with("/", &[field]).expect_error(401);
+        assert_eq!(answer.field("www-authenticate"), Some(challenge), "{field}");
+    }
+    assert_eq!(origin.connections(), 0);
+    for _ in 0..3 {
+        client.get_with("/", &["Authorization: basic YWxpY2U6c2VjcmV0"]).expect(200);
+    }
+    for request in origin.requests() {
+        assert_eq!(request.field("x-consumer"), Some("alice"));
+        assert_eq!(request.field("authorization"), None);
+    }
+}
+
+fn of_several_kinds_one_is_enough(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let settings = format!(
+        "
+        filters:
+          - auth:
+              consumer_header: X-Consumer
+              any_of:
+                - type: jwt
+                  secret: {SECRET}
+                  claims_to_headers: {{sub: X-User-ID}}
+                - {{type: basic, users: [{{name: alice, password_hash: {}}}]}}
+                - {{type: api_key, consumers: [{{name: key, key_hash: {}}}]}}
+        ",
+        bcrypt(),
+        hashed("the-key")
+    );
+    let gateway = Gateway::forward_route(driver, &origin, &settings);
+    let mut client = gateway.client();
+    let answer = client.get("/").expect_error(401);
+    assert_eq!(
+        answer.head.all("www-authenticate"),
+        [
+            "Bearer realm=\"ringway\"",
+            "Basic realm=\"ringway\", charset=\"UTF-8\"",
+            "ApiKey realm=\"ringway\""
+        ]
+    );
+    let token = signed(&json!({"sub": "tom", "exp": seconds(60)}));
+    let expired = signed(&json!({"sub": "tom", "exp": seconds(-60)}));
+    let (good, bad) = ("X-API-Key: the-key", "X-API-Key: another");
+    let basic = "Authorization: Basic YWxpY2U6c2VjcmV0";
+    for fields in [[&*expired, bad], ["Authorization: Basic YWxpY2U6d3Jvbmc=", bad], ["X: y", bad]]
+    {
+        client.get_with("/", &fields).expect_error(401);
+    }
+    let first = client.get_with("/", &[&expired, bad]).expect_error(401).json();
+    assert_eq!(first["message"], "the token has expired", "the first that is there tells why");
+    for (fields, who) in [
+        (vec![&*token, "X-User-ID: root"], "tom"),
+        (vec![basic, "X-User-ID: root"], "alice"),
+        (vec![good, "X-User-ID: root"], "key"),
+        (vec![&*expired, good], "key"),
+        (vec!["Authorization: Basic YWxpY2U6d3Jvbmc=", good], "key"),
+        (vec![&*token, bad], "tom"),
+    ] {
+        client.get_with("/", &fields).expect(200);
+        let request = origin.requests().pop().unwrap();
+        assert_eq!(request.field("x-consumer"), Some(who), "{fields:?}");
+        let told = request.field("x-user-id");
+        assert_eq!(told, (who == "tom").then_some("tom"), "{fields:?}");
+        // What was not verified is not for the upstream.
+        assert_eq!(request.field("authorization").is_some(), who == "tom", "{fields:?}");
+        assert_eq!(request.field("x-api-key"), None, "{fields:?}");
+    }
+}
+
+fn who_may_not_is_told_so(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let settings = format!(
+        "
+        filters:
+          - auth: {{type: jwt, secret: {SECRET}, exclude_paths: [/public]}}
+          - authorize: {{roles: [admin], roles_from: realm_access.roles, claims: {{tenant: acme}}}}
+        "
+    );
+    let gateway = Gateway::forward_route(driver, &origin, &settings);
+    let mut client = gateway.client();
+    let roles = |roles: &[&str], tenant: &str| {
+        signed(&json!({
+            "sub": "a", "realm_access": {"roles": roles}, "tenant": tenant, "exp": seconds(60)
+        }))
+    };
+    client.get("/").expect_error(401);
+    client.get("/public").expect_error(403);
+    client.get_with("/", &[&roles(&["user"], "acme")]).expect_error(403);
+    let answer = client.get_with("/", &[&roles(&["admin"], "other")]).expect_error(403);
+    assert_eq!(answer.json()["message"], "a claim is not as this needs it");
+    assert_eq!(origin.connections(), 0);
+    client.get_with("/", &[&roles(&["user", "admin"], "acme")]).expect(200);
+}
+
+/// What goes by who asks stands behind what tells it.
+#[test]
+fn authorize_needs_an_auth_before_it() {
+    let route = "
+        routes:
+          - name: a
+            path: /
+            respond: {}
+            filters:
+              - authorize: {roles: [a]}
+    ";
+    let (code, said) = crate::cli::ringway(&["check", "-c"], route);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("put an `auth` filter before it"), "{said}");
+}
+
+#[test]
+fn a_new_key_is_shown_once_with_its_hash() {
+    let (code, said) = crate::cli::ringway_reading(&["hash-key"], "");
+    assert_eq!(code, Some(0), "{said}");
+    let key = said.lines().find_map(|line| line.strip_prefix("key: ")).unwrap();
+    let line = said.lines().find(|line| line.contains("key_hash:")).unwrap();
+    assert!(line.ends_with(&hashed(key.trim())), "{said}");
+    for wrong in ["", "\n", " padded \n"] {
+        let (code, said) = crate::cli::ringway_reading(&["hash-key", "--stdin"], wrong);
+        assert_eq!(code, Some(1), "{wrong:?}: {said}");
     }
 }

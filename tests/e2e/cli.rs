@@ -33,27 +33,57 @@ pub(crate) fn ringway(arguments: &[&str], yaml: &str) -> (Option<i32>, String) {
     run(&[arguments, &[path]].concat())
 }
 
-fn run(arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String) {
     let (code, out, err) = output(arguments);
     (code, out + &err)
 }
 
 /// Standard output alone, which must be JSON.
-fn json(arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
+pub(crate) fn json(arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
     let (code, out, err) = output(arguments);
     let value = serde_json::from_str(&out);
     (code, value.unwrap_or_else(|fault| panic!("{arguments:?}: {fault}: {out:?} {err}")))
 }
 
+/// Runs a command that reads this from standard input; exit code and all it said.
+pub(crate) fn ringway_reading(arguments: &[&str], input: &str) -> (Option<i32>, String) {
+    let (code, out, err) = output_reading(arguments, input);
+    (code, out + &err)
+}
+
 /// Exit code, standard output and standard error of a command that must come to an end.
-fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let child = Command::new(RINGWAY)
+pub(crate) fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
+    output_with(arguments, &[])
+}
+
+/// The same with these variables in its environment.
+pub(crate) fn output_with(
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> (Option<i32>, String, String) {
+    output_of(arguments, environment, "")
+}
+
+fn output_reading(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
+    output_of(arguments, &[], input)
+}
+
+fn output_of(
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    input: &str,
+) -> (Option<i32>, String, String) {
+    let mut child = Command::new(RINGWAY)
         .args(arguments)
-        .stdin(Stdio::null())
+        .env_remove("ADMIN_TOKEN")
+        .envs(environment.iter().copied())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    // A command that reads nothing may have ended before.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let pid = Pid::from_child(&child);
     let (done, waiting) = mpsc::channel();
     thread::spawn(move || done.send(child.wait_with_output()));
@@ -209,7 +239,7 @@ fn a_wrong_command_line_ends_with_2() {
     }
     let (code, help) = run(&["--help"]);
     assert_eq!(code, Some(0));
-    for command in ["run", "check", "explain", "schema", "demo", "doctor"] {
+    for command in ["run", "check", "explain", "diff", "reload", "schema", "demo", "doctor"] {
         assert!(help.contains(command), "no {command} in {help}");
     }
 }

@@ -460,3 +460,22 @@ fn a_reload_brings_other_checks(driver: Driver) {
     other.await_checks(5);
     assert!(a.checks() <= before + 1, "checked {} times more", a.checks() - before);
 }
+
+#[test]
+fn explain_tells_what_decides() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/health.yaml");
+    let (code, said) = crate::cli::run(&["explain", "-c", file, "GET", "/users"]);
+    assert_eq!(code, Some(0), "{said}");
+    for line in [
+        "  check     GET /healthz for 200 with ",
+        " within 1s, every 2s; out after 3, back after 2",
+        "  ejection  after 5 failures in a row for 10s, at most 5m; at most 50 % of the endpoints",
+        "  panic     below 40 % healthy all are used",
+        "  slow_start 30s",
+    ] {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+    assert!(!said.contains("X-Probe"), "{said}");
+    let (_, said) = crate::cli::run(&["explain", "-c", file, "GET", "/mail"]);
+    assert!(said.contains("  check     a connection within 2s, every 10s; "), "{said}");
+}

@@ -18,12 +18,19 @@ mod route;
 mod filters;
 
 mod auth;
+mod limits_filters;
+
+mod auth_keys;
 
 mod resilience;
 
 mod paths;
 
+mod compress;
+
 mod logging;
+
+mod metrics;
 
 mod balance;
 
@@ -57,6 +64,12 @@ mod shutdown;
 
 mod admin;
 
+mod page;
+
+mod top;
+
 mod curl;
 
 mod cli;
+
+mod diff;

@@ -1,6 +1,13 @@
 //! Reloading: what changes in the file is served by from the next request on, what stays keeps its
 //! state, and what is wrong changes nothing.
 
+use std::os::unix::fs::symlink;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::cli;
 use crate::harness::{
     Client, Driver, Gate, Gateway, Origin, eventually, forward_route, ok, scenes,
 };
@@ -15,6 +22,17 @@ scenes![
     limits_of_connections_follow,
     every_worker_adopts,
     signals_in_a_storm_are_heard_together,
+    a_file_that_is_written_to_is_read_again,
+    a_file_that_takes_its_place_is_read,
+    a_link_that_turns_is_followed,
+    a_directory_that_is_exchanged_is_noticed,
+    watching_can_be_turned_off_and_on,
+    the_command_reloads_and_tells_what_came_of_it,
+    a_dry_run_changes_nothing,
+    tunnels_of_routes_that_stay_go_on_and_others_drain,
+    a_stream_of_a_route_that_is_gone_drains,
+    a_breaker_stays_open,
+    a_hundred_reloads_under_load_cost_nobody_anything,
 ];
 
 /// A file with one route that answers with this text.
@@ -206,4 +224,303 @@ fn signals_in_a_storm_are_heard_together(driver: Driver) {
     eventually("the last word is heard", || client.get("/").expect(200).text() == "after");
     let reloads = gateway.reloads().len();
     assert!(reloads < 1_000, "{reloads} reloads");
+}
+
+/// The same, read again when it changes.
+fn watched(text: &str) -> String {
+    format!("reload:\n  watch: true\n{}", saying(text))
+}
+
+#[track_caller]
+fn await_answer(client: &mut Client, text: &str) {
+    eventually(text, || client.get("/").expect(200).text() == text);
+}
+
+fn a_file_that_is_written_to_is_read_again(driver: Driver) {
+    let gateway = Gateway::start(driver, &watched("first"));
+    let mut client = gateway.client();
+    for text in ["second", "third"] {
+        gateway.rewrite(&watched(text));
+        await_answer(&mut client, text);
+    }
+    gateway.await_log(&[" reloaded why=\"the file has changed\""]);
+    std::fs::remove_file(gateway.path()).unwrap();
+    gateway.await_log(&["not reloaded", "the file has changed"]);
+    assert_eq!(client.get("/").expect(200).text(), "third");
+    gateway.rewrite(&watched("fourth"));
+    await_answer(&mut client, "fourth");
+    // What a signal has had read is no change any more.
+    eventually("four reloads", || gateway.reloads().len() == 4);
+    gateway.reload(&watched("fifth"));
+    gateway.rewrite(&watched("sixth"));
+    await_answer(&mut client, "sixth");
+    eventually("six reloads", || gateway.reloads().len() == 6);
+}
+
+/// As editors do it, and whoever wants no half written file to be seen.
+fn a_file_that_takes_its_place_is_read(driver: Driver) {
+    let gateway = Gateway::start(driver, &watched("first"));
+    let mut client = gateway.client();
+    for text in ["second", "third"] {
+        let beside = gateway.path().with_extension("new");
+        std::fs::write(&beside, gateway.filled(&watched(text))).unwrap();
+        std::fs::rename(&beside, gateway.path()).unwrap();
+        await_answer(&mut client, text);
+    }
+}
+
+/// As Kubernetes mounts a ConfigMap: the file is a link to one below `..data`, which is a link that
+/// is replaced by another in one step.
+fn a_link_that_turns_is_followed(driver: Driver) {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("gateway.yaml");
+    let gateway = Gateway::start_below(driver, root.path(), &watched("first"));
+    let mut client = gateway.client();
+    assert_eq!(client.get("/").expect(200).text(), "first");
+    let publish = |version: &str, text: &str| {
+        let folder = root.path().join(version);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("gateway.yaml"), gateway.filled(&watched(text))).unwrap();
+        symlink(version, root.path().join("..data_tmp")).unwrap();
+        std::fs::rename(root.path().join("..data_tmp"), root.path().join("..data")).unwrap();
+    };
+    publish("..1", "second");
+    std::fs::remove_file(&path).unwrap();
+    symlink("..data/gateway.yaml", &path).unwrap();
+    await_answer(&mut client, "second");
+    for (version, text) in [("..2", "third"), ("..3", "fourth")] {
+        publish(version, text);
+        await_answer(&mut client, text);
+    }
+    // A file that the link leads to may be written to as well.
+    let last = root.path().join("..3/gateway.yaml");
+    std::fs::write(last, gateway.filled(&watched("fifth"))).unwrap();
+    await_answer(&mut client, "fifth");
+}
+
+fn a_directory_that_is_exchanged_is_noticed(driver: Driver) {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("etc");
+    std::fs::create_dir(&folder).unwrap();
+    let gateway = Gateway::start_below(driver, &folder, &watched("first"));
+    let mut client = gateway.client();
+    for (number, text) in ["second", "third"].iter().enumerate() {
+        let new = root.path().join("new");
+        std::fs::create_dir(&new).unwrap();
+        std::fs::write(new.join("gateway.yaml"), gateway.filled(&watched(text))).unwrap();
+        std::fs::rename(&folder, root.path().join(format!("old{number}"))).unwrap();
+        std::fs::rename(&new, &folder).unwrap();
+        await_answer(&mut client, text);
+    }
+}
+
+fn watching_can_be_turned_off_and_on(driver: Driver) {
+    let gateway = Gateway::start(driver, &watched("first"));
+    let mut client = gateway.client();
+    gateway.rewrite(&saying("off"));
+    await_answer(&mut client, "off");
+    gateway.rewrite(&watched("unseen"));
+    assert!(!client.dawdle(Duration::from_millis(500)));
+    assert_eq!(client.get("/").expect(200).text(), "off");
+    gateway.reload_again();
+    assert_eq!(client.get("/").expect(200).text(), "unseen");
+    gateway.rewrite(&watched("on"));
+    await_answer(&mut client, "on");
+}
+
+fn the_command_reloads_and_tells_what_came_of_it(driver: Driver) {
+    let gateway = Gateway::start(driver, &saying("old"));
+    let process = gateway.process().to_string();
+    gateway.rewrite(&saying("new"));
+    let (code, said) = cli::run(&["reload", "--pid", &process]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("reloaded: 1 routes, 0 upstreams, 1 listeners"), "{said}");
+    assert_eq!(gateway.get("/").expect(200).text(), "new");
+    gateway.await_log(&[" reloaded why=\"ringway reload\""]);
+
+    // Found by its file too.
+    let file = gateway.path().to_str().unwrap();
+    let (code, answer) = cli::json(&["reload", "-c", file, "--json"]);
+    assert_eq!((code, &answer["routes"]), (Some(0), &1.into()), "{answer}");
+
+    gateway.rewrite("routes: [{name: a, prefx: /}]\n");
+    let (code, said) = cli::run(&["reload", "-c", file]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("did you mean `prefix`?"), "{said}");
+    assert_eq!(gateway.get("/").expect(200).text(), "new");
+
+    let (code, said) = cli::run(&["reload", "-c", "/nowhere/gateway.yaml"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("no gateway runs here"), "{said}");
+}
+
+fn a_dry_run_changes_nothing(driver: Driver) {
+    let gateway = Gateway::start(driver, &saying("old"));
+    let dry_run = ["reload", "--pid", &gateway.process().to_string(), "--dry-run"];
+    let (code, said) = cli::run(&dry_run);
+    assert_eq!((code, said.as_str()), (Some(0), "nothing changes\n"));
+    gateway.rewrite(&saying("new"));
+    let (code, said) = cli::run(&dry_run);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("respond.body: old → new"), "{said}");
+    assert_eq!(gateway.get("/").expect(200).text(), "old");
+    assert!(gateway.reloads().is_empty());
+    gateway.rewrite("routes: 7\n");
+    assert_eq!(cli::run(&dry_run).0, Some(1));
+    // What it is held against is what was reloaded last.
+    gateway.reload(&saying("new"));
+    assert_eq!(cli::run(&dry_run).0, Some(0));
+}
+
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: \
+                      websocket\r\n\r\n";
+
+/// Two routes to `origin`, `/stays` and `/goes`; the second only while it is there.
+fn staying_and_going(origin: &Origin, drain: &str, goes: bool) -> String {
+    let route = |name: &str, settings: &str| {
+        let address = origin.address;
+        format!(
+            "  - {{name: {name}, prefix: /{name}, targets: [{{addr: \"{address}\"}}]{settings}}}\n"
+        )
+    };
+    let second = if goes { route("goes", "") } else { String::new() };
+    let first = route("stays", if goes { "" } else { ", max_body: 1MiB" });
+    format!("server:\n  drain_timeout: {drain}\nroutes:\n{first}{second}")
+}
+
+/// What waits in a tunnel for nothing notices too; a route that only changes is still there, and
+/// one that comes back in time has never been gone.
+fn tunnels_of_routes_that_stay_go_on_and_others_drain(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        connection.request()?;
+        connection.write(SWITCH)?;
+        while let Ok(byte) = connection.wire.exactly(1) {
+            connection.write(byte)?;
+        }
+        Ok(())
+    });
+    let gateway = Gateway::start(driver, &staying_and_going(&origin, "1h", true));
+    let open = |target: &str| {
+        let mut client = gateway.client();
+        client.request("GET", target, &["Connection: Upgrade", "Upgrade: websocket"]).head();
+        client
+    };
+    let (mut stays, mut goes) = (open("/stays"), open("/goes"));
+    gateway.reload(&staying_and_going(&origin, "1h", false));
+    gateway.reload(&staying_and_going(&origin, "1h", true));
+    assert_eq!(goes.send("x").exactly(1), b"x");
+    gateway.reload(&staying_and_going(&origin, "500ms", false));
+    let since = Instant::now();
+    assert_eq!(goes.send("x").exactly(1), b"x");
+    goes.expect_end();
+    assert!(since.elapsed() >= Duration::from_millis(400), "after {:?}", since.elapsed());
+    origin.await_ended(1);
+    assert_eq!(stays.send("x").exactly(1), b"x");
+}
+
+fn a_stream_of_a_route_that_is_gone_drains(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        connection.request()?;
+        connection.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")?;
+        connection.await_end();
+        Ok(())
+    });
+    let gateway = Gateway::start(driver, &staying_and_going(&origin, "300ms", true));
+    let (mut stays, mut goes) = (gateway.client(), gateway.client());
+    for (client, target) in [(&mut stays, "/stays"), (&mut goes, "/goes")] {
+        client.request("GET", target, &[]).head();
+        assert_eq!(client.chunk().as_deref(), Some("half"));
+    }
+    gateway.reload(&staying_and_going(&origin, "300ms", false));
+    // Cut off, without the last chunk.
+    assert_eq!(goes.until_end(), "");
+    origin.await_ended(1);
+    assert!(!stays.dawdle(Duration::from_millis(300)));
+}
+
+fn a_breaker_stays_open(driver: Driver) {
+    let origin = Origin::answering("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n");
+    let file = |timeout: &str, more: &str| {
+        let address = origin.address;
+        format!(
+            "routes:\n  - name: all\n    prefix: /\n    targets: [{{addr: \"{address}\"}}]\n    \
+             filters: [{{circuit_breaker: {{threshold: 2, timeout: {timeout}}}}}]\n{more}"
+        )
+    };
+    let gateway = Gateway::start(driver, &file("1h", ""));
+    let mut client = gateway.client();
+    for status in [500, 500, 503] {
+        client.get("/").expect(status);
+    }
+    gateway.reload(&file("1h", "  - {name: other, path: /other, respond: {}}\n"));
+    client.get("/").expect(503);
+    assert_eq!(origin.count(), 2);
+    // Other settings are another breaker.
+    gateway.reload(&file("2h", ""));
+    client.get("/").expect(500);
+}
+
+/// Reloads for the scene, and those after which memory is measured for the first time.
+const RELOADS: usize = 100;
+const WARM: usize = 20;
+
+/// What memory may differ by: a snapshot that nobody frees would come to more in so many reloads.
+const SLACK_KIB: u64 = 8 * 1024;
+
+fn a_hundred_reloads_under_load_cost_nobody_anything(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let file = |turn: usize| {
+        let others: String = (0..300)
+            .map(|at| {
+                format!(
+                    "  - {{name: r{at}, path: /r{at}/{turn}, respond: {{body: r{at}}}, filters: \
+                     [{{headers: {{response: {{set: {{X-Turn: \"{turn}\"}}}}}}}}]}}\n"
+                )
+            })
+            .collect();
+        format!(
+            "workers:\n  count: 2\nroutes:\n  - {{name: all, prefix: /all, targets: [{{addr: \
+             \"{}\"}}]}}\n{others}",
+            origin.address
+        )
+    };
+    let gateway = Gateway::start(driver, &file(0));
+    let address = gateway.address();
+    let over = Arc::new(AtomicBool::new(false));
+    let crowd: Vec<_> = (0..4)
+        .map(|_| {
+            let over = over.clone();
+            thread::spawn(move || {
+                let mut client = Client::connect(address);
+                let mut served = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let answer = client.get("/all").expect(200);
+                    assert_eq!(answer.text(), "hi");
+                    assert!(!answer.closes(), "{:?}", answer.head);
+                    served += 1;
+                }
+                served
+            })
+        })
+        .collect();
+    let mut warm = 0;
+    for turn in 1..=RELOADS {
+        let line = gateway.reload(&file(turn));
+        assert!(line.contains(" reloaded why="), "{line}");
+        // A keep-alive client of the scene itself sees each of them.
+        let answer = gateway.get(&format!("/r7/{turn}")).expect(200);
+        assert_eq!(answer.field("x-turn"), Some(turn.to_string().as_str()));
+        if turn == WARM {
+            warm = gateway.rss_kib();
+        }
+    }
+    over.store(true, Ordering::Relaxed);
+    let served: usize = crowd.into_iter().map(|member| member.join().unwrap()).sum();
+    let now = gateway.await_rss_kib(warm + SLACK_KIB);
+    assert!(served > RELOADS, "{served} requests are no load");
+    // Two workers with a few connections each, however often the file was read again.
+    assert!(origin.connections() <= 8, "{} connections", origin.connections());
+    eprintln!(
+        "{driver:?}: {served} requests, {warm} KiB after {WARM} reloads, {now} KiB after all"
+    );
 }

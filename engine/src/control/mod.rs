@@ -2,10 +2,14 @@
 
 pub(crate) mod admin;
 pub(crate) mod errands;
+pub mod local;
 pub(crate) mod health;
 pub mod reload;
 pub(crate) mod resolve;
+pub(crate) mod scrape;
 pub(crate) mod signals;
+mod trail;
+mod watch;
 
 use std::io;
 use std::net::SocketAddr;
@@ -39,6 +43,11 @@ pub(crate) enum Event {
         why: &'static str,
         /// Where to say what came of it.
         reply: Option<Sender<Reloaded>>,
+    },
+    /// Tell what a reload would change.
+    Preview {
+        /// Where to say it.
+        reply: Sender<Result<serde_json::Value, String>>,
     },
     /// A snapshot is ready to be served by.
     Publish(Box<Publication>),
@@ -87,7 +96,10 @@ impl Control {
         let (errands, renewed) = bounded(1);
         errands::start(common.live.clone(), renewed)?;
         let asks = match loader {
-            Some(loader) => Some(reload::start(loader, common.clone(), listening, events.clone())?),
+            Some(loader) => {
+                local::start(loader.path(), events.clone());
+                Some(reload::start(loader, common.clone(), listening, events.clone())?)
+            }
             None => None,
         };
         let renewed = [resolver, errands];
@@ -133,6 +145,7 @@ impl Desk {
                 Ok(Event::Stop) => self.stop(),
                 Ok(Event::Resolved(changed)) => self.resolved(changed),
                 Ok(Event::Reload { why, reply }) => self.reload(Ask::new(why, reply)),
+                Ok(Event::Preview { reply }) => self.reload(Ask::preview(reply)),
                 Ok(Event::Publish(publication)) => self.publish(*publication),
                 Ok(Event::ReopenLogs) => {
                     tracing::info!("opening the log files anew");
@@ -179,7 +192,7 @@ impl Desk {
                 Err(TrySendError::Disconnected(ask)) => ask.refuse("nobody can reload any more"),
             },
         };
-        tracing::warn!(why = refused.0, "not reloaded: {}", refused.1);
+        tracing::warn!("not reloaded ({}): {}", refused.0, refused.1);
     }
 
     fn publish(&mut self, mut publication: Publication) {

@@ -12,7 +12,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use serde_json::Value;
 
+use super::watch::Watch;
 use super::{Event, Publication, resolve};
 use crate::clock;
 use crate::limits::MAILBOX_PATIENCE;
@@ -33,8 +35,17 @@ pub trait Loader: Send {
     /// The snapshot loaded last is served by from now on.
     fn published(&mut self);
 
-    /// The file, if it is to be watched for changes.
+    /// What [`Loader::load`] would change, for `ringway reload --dry-run`. Changes nothing.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file, as text to be shown.
+    fn preview(&mut self, before: &Snapshot) -> Result<Value, String>;
+
+    /// The file.
     fn path(&self) -> Option<PathBuf>;
+
+    /// True when the file is to be read again as soon as it changes.
+    fn watches(&self) -> bool;
 }
 
 /// What came of a reload: how it went, or why nothing has changed.
@@ -55,16 +66,28 @@ pub struct Report {
     pub adopted: Duration,
 }
 
-/// Somebody asks for a reload.
+/// Somebody asks for a reload, or what it would come to.
 pub(crate) struct Ask {
     why: &'static str,
     at: Instant,
-    reply: Option<Sender<Reloaded>>,
+    reply: Reply,
+}
+
+/// Where to answer.
+enum Reply {
+    Nowhere,
+    Reloaded(Sender<Reloaded>),
+    Preview(Sender<Result<Value, String>>),
 }
 
 impl Ask {
     pub(super) fn new(why: &'static str, reply: Option<Sender<Reloaded>>) -> Ask {
+        let reply = reply.map_or(Reply::Nowhere, Reply::Reloaded);
         Ask { why, at: clock::now(), reply }
+    }
+
+    pub(super) fn preview(reply: Sender<Result<Value, String>>) -> Ask {
+        Ask { why: "a preview", at: clock::now(), reply: Reply::Preview(reply) }
     }
 
     /// Answers that nothing will come of it; who asked, and the answer.
@@ -75,9 +98,12 @@ impl Ask {
     }
 
     fn tell(self, reloaded: Reloaded) {
-        if let Some(reply) = self.reply {
-            // Whoever asked may not wait for the answer.
-            let _ = reply.try_send(reloaded);
+        // Whoever asked may not wait for the answer any more.
+        match (self.reply, reloaded) {
+            (Reply::Nowhere, _) => {}
+            (Reply::Reloaded(reply), reloaded) => drop(reply.try_send(reloaded)),
+            (Reply::Preview(reply), Err(error)) => drop(reply.try_send(Err(error))),
+            (Reply::Preview(_), Ok(_)) => {}
         }
     }
 }
@@ -105,7 +131,9 @@ pub(super) fn start(
     events: Sender<Event>,
 ) -> io::Result<Sender<Ask>> {
     let (sender, asks) = bounded(ASKS);
-    let mut reloading = Reloading { loader, common, listening, events };
+    let watch = Watch::start(events.clone())?;
+    let mut reloading = Reloading { loader, common, listening, events, watch };
+    reloading.follow();
     std::thread::Builder::new().name("ringway-reload".to_owned()).spawn(move || {
         while let Ok(first) = asks.recv() {
             reloading.serve(first, &asks);
@@ -119,15 +147,25 @@ struct Reloading {
     common: Shared<Common>,
     listening: Vec<Listening>,
     events: Sender<Event>,
+    watch: Watch,
 }
 
 impl Reloading {
-    /// Reloads once for all who ask by now.
+    /// Reloads once for all who ask by now; tells those who only ask what it would come to.
     fn serve(&mut self, first: Ask, others: &Receiver<Ask>) {
-        let (why, at) = (first.why, first.at);
-        let mut asks = vec![first];
-        asks.extend(others.try_iter());
-        // A bug that a file brings to light must not end all reloading.
+        let all = std::iter::once(first).chain(others.try_iter());
+        let (previews, asks): (Vec<_>, Vec<_>) =
+            all.partition(|ask| matches!(ask.reply, Reply::Preview(_)));
+        for ask in previews {
+            let Reply::Preview(reply) = ask.reply else { continue };
+            let before = self.common.live.snapshot();
+            let preview = catch_unwind(AssertUnwindSafe(|| self.loader.preview(&before)));
+            let lost = |_| Err("a bug: the preview was lost to a panic".to_owned());
+            drop(reply.try_send(preview.unwrap_or_else(lost)));
+        }
+        let Some((why, at)) = asks.first().map(|ask| (ask.why, ask.at)) else { return };
+        // As it is before it is read: what changes later is a change.
+        self.watch.reading();
         let reloaded = catch_unwind(AssertUnwindSafe(|| self.reload(at)))
             .unwrap_or_else(|_| Err("a bug: the reload was lost to a panic".to_owned()));
         self.common.live.count(reloaded.as_ref().err().map(String::as_str));
@@ -141,9 +179,16 @@ impl Reloading {
                 adopted_ms = report.adopted.as_millis() as u64,
                 "reloaded"
             ),
-            Err(error) => tracing::error!(why, "not reloaded, nothing has changed: {error}"),
+            Err(error) => tracing::error!("not reloaded, nothing has changed ({why}): {error}"),
         }
+        self.follow();
         asks.into_iter().for_each(|ask| ask.tell(reloaded.clone()));
+    }
+
+    /// Watches the file as it says itself.
+    fn follow(&mut self) {
+        let path = self.loader.watches().then(|| self.loader.path()).flatten();
+        self.watch.follow(path);
     }
 
     fn reload(&mut self, since: Instant) -> Reloaded {

@@ -10,8 +10,8 @@ use signal_hook::iterator::Signals;
 
 use super::Event;
 
-/// Catches SIGTERM, SIGINT and SIGUSR1 from now on, and SIGHUP where there is a file to read again; they are
-/// kept until somebody listens.
+/// Catches SIGTERM, SIGINT and SIGUSR1 from now on, and SIGHUP where there is a file to read
+/// again; they are kept until somebody listens.
 ///
 /// # Errors
 /// When the handler cannot be installed.

@@ -55,13 +55,15 @@ impl<'a, F: PartialEq> Before<'a, F> {
 pub(super) struct Kept<'a, F>(Vec<Option<(&'a F, &'a Shared<dyn Blueprint>)>>);
 
 impl<F: PartialEq> Kept<'_, F> {
-    /// The filter that has these settings: the one at this place, or else the first.
+    /// The filter that has these settings: the one at this place, or else the first. One that was
+    /// built from what is not as it was is of no use any more.
     pub(super) fn take(&mut self, at: usize, settings: &F) -> Option<Shared<dyn Blueprint>> {
         let same = |kept: &Option<(&F, _)>| kept.is_some_and(|(theirs, _)| theirs == settings);
         let place = match self.0.get(at) {
             Some(kept) if same(kept) => at,
             _ => self.0.iter().position(same)?,
         };
-        self.0[place].take().map(|(_, blueprint)| blueprint.clone())
+        let (_, blueprint) = self.0[place].take()?;
+        blueprint.is_current().then(|| blueprint.clone())
     }
 }

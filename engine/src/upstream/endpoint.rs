@@ -179,6 +179,7 @@ impl Endpoint {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < pool.max_idle as usize && !self.draining.get() {
             stream.watch().read_any_time();
+            stream.watch().serves(None);
             idle.push(Idle { stream, born, since: now });
         }
     }

@@ -162,3 +162,6 @@ impl Upstream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

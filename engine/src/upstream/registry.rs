@@ -136,8 +136,10 @@ impl Registry {
             .map(|held| (held.plan.name.clone(), held))
             .collect();
         for plan in plans {
-            let held = before.remove(&plan.name);
-            let held = self.held(plan, wanted(plan, addresses), held);
+            let held = match before.remove(&plan.name) {
+                Some(held) if held.is_as(plan, addresses) => held,
+                held => self.held(plan, wanted(plan, addresses), held),
+            };
             book.upstreams.push(held);
         }
         book.places =
@@ -337,6 +339,15 @@ impl Book {
 }
 
 impl Held {
+    /// True when nothing is new: ten thousand upstreams may come with a snapshot of which one is.
+    fn is_as(&self, plan: &Shared<Plan>, addresses: &Addresses) -> bool {
+        let targets = plan.settings.targets.iter();
+        let mut found = targets.flat_map(|t| addresses.get(&t.addr).into_iter().flatten());
+        Shared::same(&self.plan, plan)
+            && found.clone().count() == self.group.members.len()
+            && found.all(|address| self.members.states.contains_key(address))
+    }
+
     /// Tells workers of a change, and then people, who may rely on what they read.
     fn changed(&mut self, address: SocketAddr, change: &Change, now: Duration) {
         if let Some(state) = self.members.states.get(&address) {

@@ -59,12 +59,6 @@ impl<T> Memory<T> {
     pub(super) fn forget(&mut self, place: u64) {
         self.entries.swap_remove(&place);
     }
-
-    /// Forgets everything.
-    pub(super) fn clear(&mut self) {
-        self.entries.clear();
-        self.hand = 0;
-    }
 }
 
 #[cfg(test)]
@@ -93,9 +87,6 @@ mod tests {
         assert_eq!(memory.find(7, |value| *value == "b"), Some(&"b"));
         memory.forget(7);
         assert_eq!(memory.find(7, |_| true), None);
-        memory.put(8, "c");
-        memory.clear();
-        assert_eq!(memory.find(8, |_| true), None);
     }
 
     #[test]

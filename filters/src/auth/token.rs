@@ -69,6 +69,8 @@ pub(super) enum Fault {
     Audience,
     #[error("the token lacks a claim that is required")]
     Missing,
+    #[error("the token has been revoked")]
+    Revoked,
 }
 
 /// Verifies a token at `now`, in seconds since 1970.

@@ -5,26 +5,15 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 use ringway_config::Period;
 use ringway_engine::filter::SettingsError;
-use ringway_engine::http1::write::{is_safe_value, is_token};
-use ringway_engine::message::FieldName;
-use ringway_engine::shared::{Shared, SharedLatest};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::credential::{From, Place};
-use super::keys::{ALGORITHMS, by_name};
-use super::local::{KeyFile, Local, Secret};
-use super::token::Rules;
-use super::{Lower, Lowered, jwt};
-use crate::excluded::Excluded;
+use super::api_key::Consumer;
+use super::basic::User;
+use super::credential::From;
+use super::local::Secret;
 use crate::values::OneOrMore;
 use crate::wrong;
-
-/// By how much clocks may differ, unless the file says otherwise.
-const LEEWAY: Period = Period::from_secs(5);
-
-/// The largest leeway. Clocks that are further apart are wrong.
-const MAX_LEEWAY: Period = Period::from_secs(600);
 
 /// How a client proves who it is.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -34,15 +23,21 @@ pub struct Settings {
     /// What kind of proof is asked for. Which settings there are depends on it.
     #[serde(rename = "type")]
     pub kind: Option<Kind>,
+    /// Instead of `type`: several kinds of proof, of which one is enough. Each has the settings of
+    /// its type, but for `exclude_paths`, `realm` and `consumer_header`, which stand beside this.
+    pub any_of: Vec<Settings>,
     /// Paths that need no proof: each prefix takes itself and what is below it.
     pub exclude_paths: Vec<String>,
     /// The name of what is protected, as browsers show it; `ringway` if left out.
     pub realm: Option<String>,
-    /// The header in which the upstream is told who asks: the `sub` of a token.
+    /// The header in which the upstream is told who asks: the name of a key's consumer or of a
+    /// user, the `sub` of a token.
     pub consumer_header: Option<String>,
-    /// Where the credential is, if not in `Authorization`.
+    /// `jwt`, `api_key`: where the credential is; `Authorization: Bearer` for tokens and the header
+    /// `X-API-Key` for keys if left out.
     pub from: Option<From>,
-    /// Whether the upstream sees the credential too. True for tokens if left out.
+    /// Whether the upstream sees the credential too. True for tokens, false for keys and passwords
+    /// if left out.
     pub forward: Option<bool>,
     /// `jwt`: the secret that tokens are signed with (HS256, HS384, HS512). At least 32 random
     /// bytes; better from the environment: `"${JWT_SECRET}"`.
@@ -54,6 +49,17 @@ pub struct Settings {
     pub public_key_file: Option<PathBuf>,
     /// `jwt`: a file with a JWK set (RFC 7517).
     pub jwks_file: Option<PathBuf>,
+    /// `jwt`: where a JWK set is fetched: `https://login.example.com/.well-known/jwks.json`.
+    /// Secrets (`oct`) in it are left out. The last good set stays while it cannot be fetched.
+    pub jwks_url: Option<String>,
+    /// `jwt`: how often `jwks_url` is fetched, from 1s to 1d; 5m if left out.
+    pub jwks_refresh_every: Option<Period>,
+    /// `jwt`: how long after one fetch of `jwks_url` a token that names an unknown key may cause
+    /// another, from 1ms to 1h; 10s if left out.
+    pub jwks_cooldown: Option<Period>,
+    /// `jwt`: a file with what is revoked, one JSON object a line: `{"jti": "…"}` for one token,
+    /// `{"sub": "…"}` for all of somebody. It is read again within a second of a change.
+    pub revoked_file: Option<PathBuf>,
     /// `jwt`: the only algorithms that are accepted; if left out, all that the keys are for.
     pub algorithms: Vec<String>,
     /// `jwt`: the token is from one of these issuers (`iss`).
@@ -68,6 +74,13 @@ pub struct Settings {
     pub required_claims: Vec<String>,
     /// `jwt`: headers in which the upstream is told these claims, by claim: `{sub: X-User-ID}`.
     pub claims_to_headers: IndexMap<String, String>,
+    /// `api_key`: the keys and whose they are.
+    pub consumers: Vec<Consumer>,
+    /// `basic`: the users and hashes of their passwords.
+    pub users: Vec<User>,
+    /// `basic`: for how long a core remembers a password that was right, up to an hour; 5m if left
+    /// out. A password takes that long to be forgotten after it was changed, too.
+    pub remember: Option<Period>,
 }
 
 /// A kind of proof.
@@ -77,116 +90,93 @@ pub struct Settings {
 pub enum Kind {
     /// A JSON Web Token (RFC 7519), signed.
     Jwt,
+    /// A key that the client sends as it is.
+    ApiKey,
+    /// A user and a password (RFC 7617).
+    Basic,
+}
+
+impl Kind {
+    /// As it is written.
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Jwt => "jwt",
+            Kind::ApiKey => "api_key",
+            Kind::Basic => "basic",
+        }
+    }
+}
+
+/// Where a setting may stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Belongs {
+    /// Beside `type` or `any_of`, not within it.
+    Outside,
+    /// To each type.
+    All,
+    /// To these.
+    To(&'static [Kind]),
 }
 
 impl Settings {
-    /// The settings that count, checked, and the keys read.
-    pub(super) fn lower(&self) -> Result<Lowered, SettingsError> {
-        let realm = self.realm.clone().unwrap_or_else(|| "ringway".to_owned());
-        let quotable = |byte: u8| (b' '..0x7f).contains(&byte) && !b"\"\\".contains(&byte);
-        if !realm.bytes().all(quotable) {
-            let help = "write printable ASCII without `\"` and `\\`";
-            return Err(wrong("realm", "the realm cannot stand in quotes in a header", help));
-        }
-        let excluded = Excluded::new("exclude_paths", &self.exclude_paths)?;
-        if let Some(header) = &self.consumer_header {
-            check_header("consumer_header", header)?;
-        }
-        let schemes = vec![self.scheme()?];
-        let mut guarded: Vec<String> = self.consumer_header.iter().cloned().collect();
-        guarded.extend(self.claims_to_headers.values().cloned());
-        Ok(Lowered {
-            schemes,
-            excluded,
-            realm,
-            consumer_header: self.consumer_header.clone(),
-            guarded,
-        })
-    }
-
-    fn scheme(&self) -> Result<Lower, SettingsError> {
-        match self.kind {
-            None => Err(wrong("type", "the kind of proof is missing", "add `type: jwt`")),
-            Some(Kind::Jwt) => Ok(Lower::Jwt(Shared::new(self.jwt()?))),
-        }
-    }
-
-    fn jwt(&self) -> Result<jwt::Plan, SettingsError> {
-        if let Some(from) = &self.from {
-            from.check()?;
-        }
-        let leeway = self.leeway.unwrap_or(LEEWAY);
-        if leeway > MAX_LEEWAY {
-            let message = format!("{leeway} is more than clocks differ by");
-            return Err(wrong("leeway", message, "write at most `10m`"));
-        }
-        let mut headers = Vec::new();
-        for (claim, header) in &self.claims_to_headers {
-            let field = format!("claims_to_headers.{claim}");
-            check_header(&field, header)?;
-            let known = headers
-                .iter()
-                .any(|(_, other): &(String, String)| other.eq_ignore_ascii_case(header));
-            if known {
-                let message = format!("`{header}` is to hold two claims");
-                return Err(wrong(field, message, "choose another header for one of them"));
+    /// Refuses settings of another type than this one's, and of an entry of `any_of` those that
+    /// stand beside it.
+    pub(super) fn check_belongs(&self, entry: bool) -> Result<(), SettingsError> {
+        let wanted = |belongs: Belongs| match (belongs, self.kind) {
+            (Belongs::Outside, _) => !entry,
+            (_, None) => false,
+            (Belongs::All, Some(_)) => true,
+            (Belongs::To(kinds), Some(kind)) => kinds.contains(&kind),
+        };
+        let given = self.given();
+        let strange: Vec<_> = given.iter().filter(|(_, belongs)| !wanted(*belongs)).collect();
+        let Some((first, belongs)) = strange.first() else { return Ok(()) };
+        let names: Vec<_> = strange.iter().map(|(name, _)| format!("`{name}`")).collect();
+        let names = names.join(", ");
+        let help = match belongs {
+            Belongs::To(kinds) => {
+                let kinds: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+                format!("`{first}` is for `type: {}`", kinds.join("` and `type: "))
             }
-            headers.push((claim.clone(), header.clone()));
-        }
-        let local = self.local()?;
-        let keys = local.load()?;
-        Ok(jwt::Plan {
-            place: Place::new(self.from.as_ref(), "Bearer", Place::Authorization("Bearer")),
-            forward: self.forward.unwrap_or(true),
-            rules: Rules {
-                issuer: self.issuer.0.clone(),
-                audience: self.audience.0.clone(),
-                leeway: leeway.0.as_secs_f64(),
-                require_expiry: self.require_expiry.unwrap_or(true),
-                may_be_new: false,
-                required: self.required_claims.clone(),
-            },
-            headers,
-            local,
-            keys: SharedLatest::new(Shared::new(keys)),
-        })
+            Belongs::All => format!("write `{first}` in an entry of `any_of`"),
+            Belongs::Outside => format!("write `{first}` beside `any_of`"),
+        };
+        let message = match self.kind {
+            Some(kind) => format!("not for an auth of type `{}`: {names}", kind.name()),
+            None => format!("not for an auth without a type: {names}"),
+        };
+        Err(wrong(*first, message, &help))
     }
 
-    fn local(&self) -> Result<Local, SettingsError> {
-        let mut algorithms = Vec::new();
-        for (at, name) in self.algorithms.iter().enumerate() {
-            let Some(algorithm) = by_name(name) else {
-                let names: Vec<_> = ALGORITHMS.iter().map(|(name, _)| *name).collect();
-                let help = format!("write some of {}", names.join(", "));
-                let message = format!("`{name}` is no algorithm that signs tokens");
-                return Err(wrong(format!("algorithms[{at}]"), message, &help));
-            };
-            algorithms.push(algorithm);
-        }
-        let named = [
-            ("secret_file", &self.secret_file),
-            ("public_key_file", &self.public_key_file),
-            ("jwks_file", &self.jwks_file),
+    /// The settings that are written, by name.
+    fn given(&self) -> Vec<(&'static str, Belongs)> {
+        const JWT: Belongs = Belongs::To(&[Kind::Jwt]);
+        let all = [
+            ("exclude_paths", !self.exclude_paths.is_empty(), Belongs::Outside),
+            ("realm", self.realm.is_some(), Belongs::Outside),
+            ("consumer_header", self.consumer_header.is_some(), Belongs::Outside),
+            ("from", self.from.is_some(), Belongs::To(&[Kind::Jwt, Kind::ApiKey])),
+            ("forward", self.forward.is_some(), Belongs::All),
+            ("secret", self.secret.is_some(), JWT),
+            ("secret_file", self.secret_file.is_some(), JWT),
+            ("public_key_file", self.public_key_file.is_some(), JWT),
+            ("jwks_file", self.jwks_file.is_some(), JWT),
+            ("jwks_url", self.jwks_url.is_some(), JWT),
+            ("jwks_refresh_every", self.jwks_refresh_every.is_some(), JWT),
+            ("jwks_cooldown", self.jwks_cooldown.is_some(), JWT),
+            ("revoked_file", self.revoked_file.is_some(), JWT),
+            ("algorithms", !self.algorithms.is_empty(), JWT),
+            ("issuer", !self.issuer.0.is_empty(), JWT),
+            ("audience", !self.audience.0.is_empty(), JWT),
+            ("leeway", self.leeway.is_some(), JWT),
+            ("require_expiry", self.require_expiry.is_some(), JWT),
+            ("required_claims", !self.required_claims.is_empty(), JWT),
+            ("claims_to_headers", !self.claims_to_headers.is_empty(), JWT),
+            ("consumers", !self.consumers.is_empty(), Belongs::To(&[Kind::ApiKey])),
+            ("users", !self.users.is_empty(), Belongs::To(&[Kind::Basic])),
+            ("remember", self.remember.is_some(), Belongs::To(&[Kind::Basic])),
         ];
-        let files: Vec<_> = named
-            .into_iter()
-            .filter_map(|(field, path)| Some(KeyFile { field, path: path.clone()? }))
-            .collect();
-        if self.secret.is_none() && files.is_empty() {
-            let help = "write `secret: \"${JWT_SECRET}\"`, `secret_file`, `public_key_file` or \
-                        `jwks_file`";
-            return Err(wrong("", "there is no key to verify tokens with", help));
-        }
-        Ok(Local { secret: self.secret.clone(), files, algorithms })
+        let given = all.into_iter().filter(|(_, given, _)| *given);
+        given.map(|(name, _, belongs)| (name, belongs)).collect()
     }
-}
-
-/// A header that tells an upstream who asks has no other meaning.
-fn check_header(field: &str, name: &str) -> Result<(), SettingsError> {
-    let free = FieldName::from_bytes(name.as_bytes()) == FieldName::Other;
-    if is_token(name.as_bytes()) && is_safe_value(name.as_bytes()) && free {
-        return Ok(());
-    }
-    let help = "write the name of a header of your own, such as `X-User-ID`";
-    Err(wrong(field, format!("`{name}` cannot tell who asks"), help))
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use socket2::{Domain, Socket, Type};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use super::client::Client;
 use super::origin::Origin;
@@ -46,7 +46,7 @@ pub(crate) struct Gateway {
     child: Child,
     log: Arc<Log>,
     driver: Driver,
-    file: NamedTempFile,
+    file: TempPath,
 }
 
 /// Every line the gateway wrote to stderr so far.
@@ -105,11 +105,29 @@ impl Gateway {
     }
 
     #[track_caller]
-    fn start_as(driver: Driver, yaml: &str, mut command: Command) -> Gateway {
-        let (file, listeners) = write_file(driver, yaml);
+    fn start_as(driver: Driver, yaml: &str, command: Command) -> Gateway {
+        Gateway::start_with_file(driver, write_file(driver, yaml), command)
+    }
+
+    /// Starts with its file as `gateway.yaml` in this directory.
+    #[track_caller]
+    pub(crate) fn start_below(driver: Driver, directory: &Path, yaml: &str) -> Gateway {
+        let text = fill(driver, yaml);
+        let path = directory.join("gateway.yaml");
+        fs::write(&path, &text).unwrap();
+        let file = TempPath::try_from_path(path).unwrap();
+        Gateway::start_with_file(driver, (file, listeners(&text)), Command::new(RINGWAY))
+    }
+
+    #[track_caller]
+    fn start_with_file(
+        driver: Driver,
+        (file, listeners): (TempPath, usize),
+        mut command: Command,
+    ) -> Gateway {
         let mut child = command
             .args(["run", "-c"])
-            .arg(file.path())
+            .arg(&file)
             .env_remove("RINGWAY_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -133,14 +151,24 @@ impl Gateway {
         addresses
     }
 
+    /// The number of its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its file.
     pub(crate) fn path(&self) -> &Path {
-        self.file.path()
+        &self.file
     }
 
     /// Writes another file in its place; nobody is told.
     pub(crate) fn rewrite(&self, yaml: &str) {
-        fs::write(self.path(), fill(self.driver, yaml)).unwrap();
+        fs::write(self.path(), self.filled(yaml)).unwrap();
+    }
+
+    /// A file as this gateway is given it: with what every scene needs filled in.
+    pub(crate) fn filled(&self, yaml: &str) -> String {
+        fill(self.driver, yaml)
     }
 
     /// Writes another file in its place and has it read by SIGHUP; returns the line that tells what
@@ -329,13 +357,17 @@ fn reloads(state: &LogState) -> Vec<String> {
     state.lines.iter().filter(told).cloned().collect()
 }
 
-fn write_file(driver: Driver, yaml: &str) -> (NamedTempFile, usize) {
+fn write_file(driver: Driver, yaml: &str) -> (TempPath, usize) {
     let text = fill(driver, yaml);
-    let listen = text.lines().find(|line| line.contains("listen:")).unwrap_or_default();
-    let listeners = listen.matches('"').count() / 2;
     let mut file = NamedTempFile::with_suffix(".yaml").unwrap();
     file.write_all(text.as_bytes()).unwrap();
-    (file, listeners)
+    (file.into_temp_path(), listeners(&text))
+}
+
+/// How many addresses the file listens on.
+fn listeners(text: &str) -> usize {
+    let listen = text.lines().find(|line| line.contains("listen:")).unwrap_or_default();
+    listen.matches('"').count() / 2
 }
 
 /// Fills in what the file leaves out and every scene needs.
@@ -346,6 +378,10 @@ fn fill(driver: Driver, yaml: &str) -> String {
     }
     if !text.contains("count:") {
         text = insert(&text, "workers", "count: 1");
+    }
+    if !text.contains("watch:") {
+        // Scenes say themselves when the file is read again, but for those about this.
+        text = insert(&text, "reload", "watch: false");
     }
     insert(&text, "workers", &format!("driver: {}", driver.name()))
 }

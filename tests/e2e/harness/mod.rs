@@ -1,10 +1,12 @@
 //! What every scene is made of: an origin, a gateway, a client.
 
+mod browser;
 mod client;
 mod gateway;
 mod origin;
 mod wire;
 
+pub(crate) use browser::Browser;
 pub(crate) use client::{Client, chunked, draw};
 pub(crate) use gateway::{Driver, Gateway, RINGWAY, dedent, eventually, forward_route};
 pub(crate) use origin::{Deaf, Gate, Origin, ok, refusing};

@@ -10,7 +10,7 @@ use super::Context;
 use super::answer::{Answer, Refusal};
 use crate::explain::{Explanation, Query};
 use crate::shared::Shared;
-use crate::status::Question;
+use crate::status::{Field, Question};
 use crate::url::{Target, is_token};
 
 /// Bytes of a body, which is a request head in JSON at most.
@@ -27,12 +27,12 @@ pub(super) async fn explain(
         let method = &question.method;
         return Err(Refusal::bad(format!("{method:?} is not a method, such as GET or POST")));
     }
-    for (name, value) in &question.headers {
+    for Field { name, value } in &question.headers {
         if !is_token(name) {
             return Err(Refusal::bad(format!("{name:?} is not the name of a header")));
         }
-        if value.contains(['\r', '\n', '\0']) {
-            return Err(Refusal::bad(format!("the value of {name} has a line break in it")));
+        if value.contains(|letter: char| letter.is_control() && letter != '\t') {
+            return Err(Refusal::bad(format!("the value of {name} has a control character in it")));
         }
     }
     let text = format!("{}{}", target.host, target.path_and_query);
@@ -43,7 +43,7 @@ pub(super) async fn explain(
         method: question.method,
         host: target.host,
         target: target.path_and_query,
-        headers: question.headers,
+        headers: question.headers.into_iter().map(|field| (field.name, field.value)).collect(),
         client: question.client,
     })))
 }
@@ -54,5 +54,7 @@ pub(super) async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Ref
         let message = format!("the body is cut short, or longer than {BODY} bytes");
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     })?;
-    serde_json::from_slice(&bytes).map_err(|error| Refusal::bad(format!("the body: {error}")))
+    // Where every field has a default, no body is one without fields.
+    let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+    serde_json::from_slice(bytes).map_err(|error| Refusal::bad(format!("the body: {error}")))
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use aws_lc_rs::{constant_time, digest};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -47,12 +47,7 @@ pub(super) async fn guard(
             )
             .into_response(),
         },
-        Err(refusal) => {
-            // Who is refused has no further business on this connection.
-            let mut response = refusal.into_response();
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            response
-        }
+        Err(refusal) => refused(refusal),
     };
     let fields = response.headers_mut();
     for (name, value) in BROWSER {
@@ -96,10 +91,23 @@ fn judge(context: &Context, request: &Request) -> Result<(), Refusal> {
         }
         _ => {}
     }
-    if request.method() == Method::POST {
-        check_post(request.headers(), host)?;
-    }
     Ok(())
+}
+
+/// Stands before every endpoint that changes something or reads a body.
+pub(super) async fn guard_post(request: Request, next: Next) -> Response {
+    let judged = host(&request).and_then(|host| check_post(request.headers(), host));
+    match judged {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refused(refusal),
+    }
+}
+
+/// Who is refused has no further business on this connection.
+fn refused(refusal: Refusal) -> Response {
+    let mut response = refusal.into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// The one authority that the request is for.
@@ -199,8 +207,7 @@ mod tests {
     #[test]
     fn only_names_that_mean_this_machine_are_local() {
         let own = IpAddr::from([127, 0, 0, 1]);
-        for host in ["localhost", "LOCALHOST:9901", "127.0.0.1:1", "127.9.9.9", "[::1]:9901", "::1"]
-        {
+        for host in ["localhost", "LOCALHOST:9901", "127.0.0.1:1", "127.9.9.9", "[::1]:9901"] {
             assert!(is_local(host, own), "{host}");
         }
         for host in [

@@ -12,9 +12,13 @@ mod answer;
 mod explain;
 mod guard;
 mod listen;
+mod metrics;
+mod openapi;
+mod page;
 mod reload;
 mod routes;
 mod status;
+mod upstreams;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -23,7 +27,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::http::{Method, StatusCode};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, get, post};
 use crossbeam_channel::Sender;
 use ringway_config as config;
@@ -37,8 +41,8 @@ use crate::snapshot::Snapshot;
 use crate::worker::Common;
 
 /// What is answered without the token: whether it is alive and ready, for whoever watches over the
-/// process.
-const PUBLIC: &[&str] = &["/health", "/ready"];
+/// process, and the files of the page, which ask for the token.
+const PUBLIC: &[&str] = &["/health", "/ready", "/", "/page.css", "/page.js", "/page.svg"];
 
 /// What the admin API asks.
 pub(crate) struct Asked {
@@ -68,28 +72,45 @@ impl Context {
 /// The endpoints: method, path, handler. The document describes the same ones; a test compares.
 fn endpoints() -> Vec<(Method, &'static str, MethodRouter<Shared<Context>>)> {
     vec![
+        (Method::GET, "/", get(page::index)),
+        (Method::GET, "/page.css", get(page::style)),
+        (Method::GET, "/page.js", get(page::script)),
+        (Method::GET, "/page.svg", get(page::sign)),
         (Method::GET, "/health", get(status::health)),
         (Method::GET, "/ready", get(status::ready)),
+        (Method::GET, "/openapi.json", get(openapi::openapi)),
         (Method::GET, "/status", get(status::status)),
+        (Method::GET, "/metrics", get(metrics::metrics)),
+        (Method::GET, "/errors/recent", get(metrics::recent)),
         (Method::GET, "/config", get(routes::config)),
         (Method::GET, "/routes", get(routes::routes)),
         (Method::POST, "/explain", post(explain::explain)),
         (Method::POST, "/reload", post(reload::reload)),
+        (Method::POST, "/upstreams/{name}/endpoints/{addr}", post(upstreams::change)),
     ]
 }
 
 fn router(context: &Shared<Context>) -> Router {
     let all = endpoints().into_iter();
-    all.fold(Router::new(), |router, (_, path, handler)| router.route(path, handler))
-        .fallback(|| async {
-            Refusal::new(StatusCode::NOT_FOUND, "the admin API has nothing here")
-        })
-        .method_not_allowed_fallback(|| async {
-            let message = "this cannot be asked with this method; see `Allow`";
-            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message)
-        })
-        .layer(from_fn_with_state(context.clone(), guard::guard))
-        .with_state(context.clone())
+    let guarded = |method, handler: MethodRouter<_>| match method {
+        Method::POST => handler.route_layer(from_fn(guard::guard_post)),
+        _ => handler,
+    };
+    all.fold(Router::new(), |router, (method, path, handler)| {
+        router.route(path, guarded(method, handler))
+    })
+    .fallback(|| async {
+        Refusal::new(
+            StatusCode::NOT_FOUND,
+            "there is nothing here; /openapi.json tells what there is",
+        )
+    })
+    .method_not_allowed_fallback(|| async {
+        let message = "this cannot be asked with this method; see `Allow`";
+        Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message)
+    })
+    .layer(from_fn_with_state(context.clone(), guard::guard))
+    .with_state(context.clone())
 }
 
 /// The listening socket, before anything answers on it.

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use crossbeam_channel::bounded;
+use serde::Deserialize;
 
 use super::Context;
 use super::answer::{Answer, Refusal};
+use super::explain::read;
 use crate::control::Event;
 use crate::shared::Shared;
 use crate::status::Reloaded;
@@ -16,9 +18,18 @@ use crate::status::Reloaded;
 /// How long the answer is waited for; the reload goes on without anybody who waits.
 const PATIENCE: Duration = Duration::from_secs(25);
 
+/// What is sent along: no body, or `{}`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
 /// Reloads, and answers once every worker has adopted the new snapshot, or with all that is wrong
 /// with the file, which then has changed nothing.
-pub(super) async fn reload(State(context): State<Shared<Context>>) -> Answer<Reloaded> {
+pub(super) async fn reload(
+    State(context): State<Shared<Context>>,
+    request: Request,
+) -> Answer<Reloaded> {
+    read::<Nothing>(request).await?;
     let events = context.asked.events.clone();
     // The channels to the control thread may block, so they are waited for on a thread that may.
     let reloaded = tokio::task::spawn_blocking(move || {

@@ -16,6 +16,9 @@ use crate::status::{RouteStatus, Routes};
 const SHOWN: usize = 1_000;
 const MOST: usize = 10_000;
 
+/// More routes than any file has.
+const FURTHEST: usize = 1_000_000;
+
 /// The configuration that serves.
 #[derive(Debug, Serialize)]
 pub(super) struct Configuration {
@@ -55,6 +58,9 @@ pub(super) async fn routes(
     let Query(wanted) = wanted.map_err(|error| Refusal::bad(error.body_text()))?;
     if wanted.limit == 0 || wanted.limit > MOST {
         return Err(Refusal::bad(format!("limit: write a number from 1 to {MOST}")));
+    }
+    if wanted.offset > FURTHEST {
+        return Err(Refusal::bad(format!("offset: write a number up to {FURTHEST}")));
     }
     let snapshot = &context.snapshot();
     let part = wanted.find.to_lowercase();

@@ -1,5 +1,7 @@
 //! `GET /health`, `/ready` and `/status`.
 
+use std::collections::HashMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -10,8 +12,8 @@ use super::answer::{Answer, Refusal};
 use crate::clock;
 use crate::explain;
 use crate::shared::Shared;
-use crate::status::{self, ReloadStatus, Status, TargetStatus, UpstreamStatus, WorkerStatus};
-use crate::upstream::Plan;
+use crate::status::{self, EndpointStatus, ReloadStatus, Status, UpstreamStatus, WorkerStatus};
+use crate::upstream::{EndpointView, Plan, Standing};
 use crate::worker::Colleague;
 
 /// A short answer for whoever watches over the process.
@@ -50,7 +52,7 @@ pub(super) async fn status(State(context): State<Shared<Context>>) -> Json<Statu
         listeners: asked.common.live.listening().to_vec(),
         routes: snapshot.routes.len(),
         workers: workers.map(|(id, colleague)| worker(id, colleague)).collect(),
-        upstreams: snapshot.upstreams.iter().map(|plan| upstream(plan)).collect(),
+        upstreams: upstreams(&context),
     })
 }
 
@@ -68,26 +70,69 @@ fn reloads(context: &Context) -> ReloadStatus {
 
 fn worker(id: usize, colleague: &Colleague) -> WorkerStatus {
     let shard = &colleague.shard;
+    let load = &shard.load;
+    let (requests, waits) = (shard.requests.get(), load.waits.get());
     WorkerStatus {
         id,
         connections: shard.connections.get(),
         accepted: shard.accepted.get(),
         handed_over: shard.handed_over.get(),
-        requests: shard.requests.get(),
+        requests,
         errors: shard.errors.get(),
         upstream_connects: shard.connects.get(),
         upstream_reuses: shard.reuses.get(),
         panics: shard.panics.get(),
+        active: shard.active.get(),
+        bytes_in: shard.bytes_in.get(),
+        bytes_out: shard.bytes_out.get(),
+        cpu_seconds: load.cpu.get() as f64 / 1e6,
+        waits,
+        requests_per_wait: (waits > 0).then(|| requests as f64 / waits as f64),
+        stalls: load.stalls.get(),
+        longest_stall_ms: load.longest_stall.get() as f64 / 1e3,
     }
 }
 
-fn upstream(plan: &Plan) -> UpstreamStatus {
-    let targets = plan.settings.targets.iter();
-    UpstreamStatus {
+/// The upstreams of the snapshot, each with its endpoints of now.
+fn upstreams(context: &Context) -> Vec<UpstreamStatus> {
+    let mut endpoints: HashMap<String, Vec<EndpointStatus>> = HashMap::new();
+    for view in context.asked.common.registry.list() {
+        endpoints.entry(view.upstream.clone()).or_default().push(endpoint(view));
+    }
+    let snapshot = context.snapshot();
+    let upstream = |plan: &Shared<Plan>| UpstreamStatus {
         name: plan.name.clone(),
         balance: explain::balance(&plan.settings.balance),
-        targets: targets
-            .map(|target| TargetStatus { address: target.addr.to_string(), weight: target.weight })
-            .collect(),
+        endpoints: endpoints.remove(&plan.name).unwrap_or_default(),
+    };
+    snapshot.upstreams.iter().map(upstream).collect()
+}
+
+/// An endpoint as the API tells of it.
+pub(super) fn endpoint(view: EndpointView) -> EndpointStatus {
+    let counts = view.counts;
+    let attempts = counts.connects + counts.reuses;
+    EndpointStatus {
+        address: view.address.to_string(),
+        target: view.target,
+        state: match view.state {
+            Standing::Healthy => "healthy",
+            Standing::SlowStart => "slow_start",
+            Standing::Unhealthy => "unhealthy",
+            Standing::Ejected => "ejected",
+            Standing::Draining => "draining",
+        }
+        .to_owned(),
+        used: view.used,
+        why: view.why,
+        ejected_for_ms: view.ejected_for_ms,
+        weight: view.weight,
+        set_weight: view.set_weight,
+        requests: counts.requests,
+        failures: counts.failures,
+        in_flight: counts.in_flight,
+        connects: counts.connects,
+        reuses: counts.reuses,
+        reuse_rate: (attempts > 0).then(|| counts.reuses as f64 / attempts as f64),
     }
 }

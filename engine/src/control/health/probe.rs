@@ -210,3 +210,130 @@ impl Expected<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringway_config::StatusRange;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    fn http(expect_body: &str) -> HttpProbe {
+        HttpProbe {
+            path: "/check".to_owned(),
+            host: None,
+            headers: vec![("X-Probe".to_owned(), "us".to_owned())],
+            expect_status: vec![StatusRange::DEFAULT],
+            expect_body: expect_body.to_owned(),
+        }
+    }
+
+    fn settings(probe: config::Probe) -> HealthCheck {
+        HealthCheck {
+            probe,
+            interval: Period::from_secs(10),
+            timeout: Period::from_secs(10),
+            healthy_after: 1,
+            unhealthy_after: 1,
+        }
+    }
+
+    fn ask(settings: &HealthCheck, address: SocketAddr) -> io::Result<Result<(), String>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(Probe::new(settings, address, "users:80").ask())
+    }
+
+    /// What is made of an origin that sends these pieces, each in a segment of its own, and closes.
+    fn verdict(expect_body: &str, pieces: &[&str]) -> Result<(), String> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                stream.set_nodelay(true).unwrap();
+                let mut asked = Vec::new();
+                while !asked.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    asked.push(byte[0]);
+                }
+                // Who has heard enough may be gone.
+                pieces.iter().for_each(|piece| {
+                    let _ = stream.write_all(piece.as_bytes());
+                });
+            });
+            ask(&settings(config::Probe::Http(http(expect_body))), address).unwrap()
+        })
+    }
+
+    #[test]
+    fn the_request_is_a_get_that_ends_its_connection() {
+        let version = env!("CARGO_PKG_VERSION");
+        let expected = format!(
+            "GET /check HTTP/1.1\r\nHost: users:80\r\nConnection: close\r\n\
+             User-Agent: ringway-health/{version}\r\nX-Probe: us\r\n\r\n"
+        );
+        assert_eq!(String::from_utf8(request(&http(""), "users:80")), Ok(expected));
+        let mut other = http("");
+        other.host = Some("a".to_owned());
+        other.headers = vec![("user-agent".to_owned(), "me".to_owned())];
+        let expected =
+            "GET /check HTTP/1.1\r\nHost: a\r\nConnection: close\r\nuser-agent: me\r\n\r\n";
+        assert_eq!(String::from_utf8(request(&other, "users:80")).unwrap(), expected);
+    }
+
+    #[test]
+    fn interim_answers_are_passed_over() {
+        let hint = "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n";
+        assert_eq!(verdict("", &[hint, hint, "HTTP/1.1 204 No Content\r\n\r\n"]), Ok(()));
+        let endless = vec![hint; INTERIM_ANSWERS as usize + 1];
+        assert_eq!(verdict("", &endless), Err("it sent interim answers only".to_owned()));
+        let switch = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
+        assert_eq!(verdict("", &[switch]), Err("it sent interim answers only".to_owned()));
+    }
+
+    #[test]
+    fn a_text_is_found_wherever_it_lies() {
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n";
+        assert_eq!(verdict("fine", &[head, "all is f", "ine"]), Ok(()));
+        assert!(verdict("fine", &[head, "all is not.", "fine"]).is_err(), "it is behind the body");
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(verdict("fine", &[chunked, "2\r\nfi\r\n", "2\r\nne\r\n0\r\n\r\n"]), Ok(()));
+        assert!(verdict("fine", &[chunked, "2\r\nfi\r\n0\r\n\r\n"]).is_err());
+        let broken = verdict("fine", &[chunked, "fine"]).unwrap_err();
+        assert!(broken.starts_with("its body is broken: "), "{broken}");
+        let close = "HTTP/1.0 200 OK\r\n\r\n";
+        assert_eq!(verdict("fine", &[close, "all is ", "fine"]), Ok(()));
+        let ended = verdict("fine", &[close, "all is "]).unwrap_err();
+        assert_eq!(ended, "its body ended without the expected text");
+        let nothing = "HTTP/1.1 204 No Content\r\n\r\n";
+        assert!(verdict("fine", &[nothing]).is_err());
+    }
+
+    #[test]
+    fn a_body_is_searched_up_to_its_bound() {
+        let head = "HTTP/1.1 200 OK\r\n\r\n";
+        let (inside, outside) = ("x".repeat(HEALTH_BODY - 4), "x".repeat(HEALTH_BODY - 3));
+        assert_eq!(verdict("fine", &[head, &inside, "fine"]), Ok(()));
+        let lacks = verdict("fine", &[head, &outside, "fine"]).unwrap_err();
+        assert_eq!(lacks, "its body lacks the expected text");
+    }
+
+    #[test]
+    fn a_head_has_its_bound() {
+        let field = format!("X: {}\r\n", "x".repeat(HEALTH_HEAD));
+        let long = verdict("", &["HTTP/1.1 200 OK\r\n", &field]).unwrap_err();
+        assert!(long.starts_with("it did not answer in HTTP: "), "{long}");
+    }
+
+    #[test]
+    fn who_refuses_or_has_nobody_listening_is_unhealthy() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let tcp = settings(config::Probe::Tcp);
+        assert_eq!(ask(&tcp, address).unwrap(), Ok(()));
+        drop(listener);
+        let refused = ask(&tcp, address).unwrap().unwrap_err();
+        assert!(refused.starts_with("it cannot be connected to"), "{refused}");
+    }
+}
