@@ -8,6 +8,8 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::document::Scalar;
+
 /// What stands for a secret wherever one would be shown.
 pub(crate) const MASK: &str = "***";
 
@@ -105,9 +107,15 @@ fn is_secret(key: &str) -> bool {
 
 /// Whether a text under `key` says what requests are told apart by, as limits have it, and is no
 /// secret.
-pub(crate) fn tells_apart(text: &str) -> bool {
+fn tells_apart(text: &str) -> bool {
     matches!(text, "route" | "global" | "client_ip" | "consumer" | "header" | "claim")
         || ["header:", "claim:", "cookie:"].iter().any(|kind| text.starts_with(kind))
+}
+
+/// Whether what a field that looks secret says is surely none: what requests are told apart by, or a
+/// truth value.
+pub(crate) fn says_nothing_secret(scalar: &Scalar) -> bool {
+    tells_apart(&scalar.text) || (scalar.plain && matches!(&*scalar.text, "true" | "false"))
 }
 
 /// Whether a text is a URL with a user and a password in it (RFC 3986 §3.2.1).

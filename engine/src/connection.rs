@@ -73,6 +73,8 @@ async fn live(worker: Rc<Worker>, mut connection: Box<Connection>) {
         worker.give_room(room);
         (connection, buffer) = (done.connection, done.buffer);
         match done.after {
+            // While draining, the next answer says that it is the last one: the client was not
+            // told yet, and its next request may be on its way.
             After::Keep => {}
             After::Close => break,
             After::Linger => {

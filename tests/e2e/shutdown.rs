@@ -180,7 +180,8 @@ fn what_has_connected_is_served(driver: Driver) {
     assert_eq!(gateway.exit().code(), Some(0));
 }
 
-/// Whoever is in the middle of something when the end comes gets a whole answer or none at all.
+/// Whoever is in the middle of something when the end comes gets a whole answer, and whoever sends
+/// one request after the other is told when the last one was.
 fn a_crowd_loses_no_answer(driver: Driver) {
     let origin = Origin::echo();
     let mut gateway = Gateway::forward_with(driver, &origin, "workers:\n  count: 2");
