@@ -209,6 +209,32 @@ fn serve(mut stream: TcpStream) {
     }
 }
 
+const SECRET: &str = "a-secret-of-the-measurement-0123456789abcdef";
+
+/// What a route of a gateway usually has.
+const FILTERS: &str = r#"    filters:
+      - auth: {type: jwt, secret: "a-secret-of-the-measurement-0123456789abcdef", claims_to_headers: {sub: X-User-ID}}
+      - rate_limit: {qps: 1000000}
+      - circuit_breaker: {threshold: 5}
+      - retry: {max_retries: 2}
+      - headers: {request: {set: {X-Gateway: ringway}}, response: {set: {X-Frame-Options: DENY}}}
+"#;
+
+/// What all routes of a gateway usually have.
+const GLOBAL: &str = r#"global_filters:
+  - cors: {allow_origins: ["https://a.example"]}
+  - logging: {format: json}
+  - metrics: {enabled: true}
+"#;
+
+/// A token for an hour: it is verified once and then remembered.
+fn token() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let claims = serde_json::json!({"sub": "alice", "exp": now.as_secs() + 3600});
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
+}
+
 fn cases() -> Vec<Case> {
     let request = |more: &str| {
         format!(
@@ -216,5 +242,15 @@ fn cases() -> Vec<Case> {
              Accept: */*\r\nAccept-Language: en\r\n{more}\r\n"
         )
     };
-    vec![Case { name: "plain", route: "", sections: "", request: request("") }]
+    let authorization =
+        format!("Authorization: Bearer {}\r\nOrigin: https://a.example\r\n", token());
+    vec![
+        Case { name: "plain", route: "", sections: "", request: request("") },
+        Case {
+            name: "gateway",
+            route: FILTERS,
+            sections: GLOBAL,
+            request: request(&authorization),
+        },
+    ]
 }
