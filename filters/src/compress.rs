@@ -17,8 +17,9 @@
 //! Left alone are answers that have a `Content-Encoding` already or `Cache-Control: no-transform`
 //! (also in the request), parts (206), 204 and 304, other types than those in `types`, and those
 //! whose length is known to be below `min_size`. What might have been compressed says `Vary:
-//! Accept-Encoding`. What is has no `Content-Length` and no `Accept-Ranges`, drops trailers and
-//! digests, and its `ETag` becomes a weak one (RFC 9110 §8.8.3), as does that of a 304.
+//! Accept-Encoding`, and so does a 304. What is has no `Content-Length` and no `Accept-Ranges`,
+//! drops trailers and digests, and its `ETag` becomes a weak one (RFC 9110 §8.8.3), as does that of
+//! a 304.
 //!
 //! A body is compressed as it comes, and all that came is flushed whenever the upstream pauses:
 //! server-sent events arrive one by one. Put the filter first, so that it sees what the others make
@@ -284,8 +285,10 @@ impl Filter for Compress {
     fn on_response(&self, exchange: &mut Exchange) {
         let Exchange { request, response, .. } = exchange;
         if response.head.status == 304 {
-            // What is remembered under its tag may be what was compressed.
+            // What is remembered under its tag may be what was compressed, and a 304 says of it
+            // what its 200 would (RFC 9110 §15.4.5).
             weaken(response);
+            response.vary("Accept-Encoding").expect("invariant: the name is a token");
             return;
         }
         if response.coder.is_some() || !self.may(request, response) {
@@ -589,7 +592,7 @@ mod tests {
         alone("", 200, &[html, ("Content-Encoding", "br")]);
         alone("", 200, &[html, ("Cache-Control", "public, No-Transform")]);
         alone("Cache-Control: no-transform\r\n", 200, &[html]);
-        for status in [101, 204, 206, 304] {
+        for status in [101, 204, 206] {
             alone("", status, &[html]);
         }
     }
@@ -598,6 +601,7 @@ mod tests {
     fn a_304_goes_by_the_weak_tag() {
         let exchange = answered("- compress", "", 304, &[("ETag", "\"a\"")]);
         assert_eq!(header(&exchange, "etag"), "W/\"a\"");
+        assert_eq!(header(&exchange, "vary"), "Accept-Encoding");
         let exchange = answered("- compress", "", 304, &[("ETag", "W/\"a\"")]);
         assert_eq!(header(&exchange, "etag"), "W/\"a\"");
     }
