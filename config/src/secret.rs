@@ -60,7 +60,7 @@ const PARTS: [&str; 9] = [
 ];
 
 /// Whole names of secrets.
-const NAMES: [&str; 4] = ["token", "tokens", "key", "keys"];
+const NAMES: [&str; 5] = ["token", "tokens", "key", "keys", "key_hash"];
 
 /// Whether a field of this name probably holds a secret; a name that is misspelt by two letters
 /// after the first is one too, because it is shown in an error.
@@ -79,10 +79,11 @@ pub fn looks_secret(key: &str) -> bool {
         || PARTS.iter().any(misspelt)
 }
 
-/// Whether a text under `key` says what requests are told apart by, as limits have it, and is no
-/// secret.
-pub(crate) fn tells_apart(text: &str) -> bool {
+/// Whether a text under the name of a secret is none: what requests are told apart by, as limits
+/// have it under `key`, or a truth as in `allow_credentials: true`.
+pub(crate) fn is_no_secret(text: &str) -> bool {
     matches!(text, "route" | "global" | "client_ip" | "consumer" | "header" | "claim")
+        || matches!(text, "true" | "false")
         || ["header:", "claim:", "cookie:"].iter().any(|kind| text.starts_with(kind))
 }
 
@@ -94,7 +95,7 @@ pub(crate) fn holds_password(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Secret, holds_password, looks_secret, tells_apart};
+    use super::{Secret, holds_password, is_no_secret, looks_secret};
 
     #[test]
     fn a_secret_is_not_shown() {
@@ -120,8 +121,8 @@ mod tests {
 
     #[test]
     fn what_tells_requests_apart_is_no_secret() {
-        assert!(tells_apart("client_ip") && tells_apart("header:X-Api-Key"));
-        assert!(!tells_apart("hunter2") && !tells_apart("routes"));
+        assert!(is_no_secret("client_ip") && is_no_secret("header:X-Api-Key"));
+        assert!(is_no_secret("true") && !is_no_secret("hunter2") && !is_no_secret("routes"));
     }
 
     #[test]
