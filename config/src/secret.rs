@@ -1,6 +1,8 @@
 //! Secrets: a text that is never shown, and which fields look like one.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -65,6 +67,28 @@ const NAMES: [&str; 5] = ["token", "tokens", "key", "keys", "key_hash"];
 /// Whether a field of this name probably holds a secret; a name that is misspelt by two letters
 /// after the first is one too, because it is shown in an error.
 pub fn looks_secret(key: &str) -> bool {
+    KNOWN.with_borrow_mut(|known| match known.get(key) {
+        Some(secret) => *secret,
+        None => {
+            let secret = is_secret(key);
+            if known.len() < MOST_KNOWN {
+                known.insert(key.into(), secret);
+            }
+            secret
+        }
+    })
+}
+
+thread_local! {
+    /// What was said of names before: a file of ten thousand routes has the same dozen names ten
+    /// thousand times, and how far two words are apart takes long to tell.
+    static KNOWN: RefCell<HashMap<Box<str>, bool>> = RefCell::default();
+}
+
+/// How many names are remembered, so that no file fills the memory with names of its own.
+const MOST_KNOWN: usize = 1000;
+
+fn is_secret(key: &str) -> bool {
     const MISSPELT: usize = 2;
     let key = key.to_ascii_lowercase().replace('-', "_");
     let misspelt = |part: &&str| {
