@@ -11,6 +11,7 @@
 use std::any::Any;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -73,8 +74,9 @@ fn decide(bencher: Bencher, entry: &str) {
     }
     // Instances belong to their thread. A benchmark leaves its own behind, so each begins with a
     // look at whose it is.
-    let id = std::sync::atomic::AtomicUsize::new(0);
-    let stamp = std::ptr::from_ref(&*limit).cast::<()>() as usize;
+    let id = AtomicUsize::new(0);
+    static NEXT_BENCHMARK: AtomicUsize = AtomicUsize::new(1);
+    let stamp = NEXT_BENCHMARK.fetch_add(1, Ordering::Relaxed);
     thread_local! {
         static OWNER: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
     }
@@ -84,7 +86,7 @@ fn decide(bencher: Bencher, entry: &str) {
                 *warm = None;
             }
             let (filter, exchange, client) = warm.get_or_insert_with(|| {
-                let number = id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let number = id.fetch_add(1, Ordering::Relaxed);
                 let core: Rc<dyn Core> = Rc::new(OneCore(number));
                 let exchange = Exchange::with_request(head, clock::now()).unwrap();
                 (limit.instance(&core), exchange, number as u32 * CLIENTS / 4)

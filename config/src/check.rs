@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use crate::Config;
 use crate::admin;
 use crate::findings::Findings;
-use crate::reader::{nearest, quote_key};
+use crate::reader::{nearest, one_of, quote_key};
 use crate::route::{Action, Forward, Route};
 use crate::server::Server;
 use crate::template;
@@ -168,6 +168,17 @@ fn check_names<F>(routes: &[(usize, Route<F>)], upstreams: &[String], findings: 
     }
 }
 
+/// What to write where an upstream is named that is not among these.
+pub fn unknown_upstream(name: &str, upstreams: &[String]) -> String {
+    match nearest(name, upstreams) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if upstreams.is_empty() => {
+            format!("add it: `upstreams: {{{name}: {{targets: […]}}}}`")
+        }
+        None => format!("the upstreams are {}", one_of(upstreams, "and")),
+    }
+}
+
 /// Routes point to upstreams that there are.
 fn check_references<F>(
     routes: &[(usize, Route<F>)],
@@ -179,13 +190,7 @@ fn check_references<F>(
         if known.contains(name) {
             return;
         }
-        let help = match nearest(name, upstreams) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if upstreams.is_empty() => {
-                format!("add it: `upstreams: {{{name}: {{targets: […]}}}}`")
-            }
-            None => format!("the upstreams are {}", crate::reader::one_of(upstreams, "and")),
-        };
+        let help = unknown_upstream(name, upstreams);
         findings.error(path, format!("there is no upstream `{name}`"), help);
     };
     for (index, route) in routes {

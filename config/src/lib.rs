@@ -85,6 +85,7 @@ use findings::Findings;
 
 pub use address::{Address, Cidr};
 pub use admin::Admin;
+pub use check::unknown_upstream;
 pub use condition::{Matching, PathMatch, ValueMatch, ValueTest};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use fields::Field;

@@ -64,7 +64,7 @@ const PARTS: [&str; 9] = [
 ];
 
 /// Whole names of secrets.
-const NAMES: [&str; 4] = ["token", "tokens", "key", "keys"];
+const NAMES: [&str; 5] = ["token", "tokens", "key", "keys", "key_hash"];
 
 /// Whether a field of this name probably holds a secret; a name that is misspelt by two letters
 /// after the first is one too, because it is shown in an error.

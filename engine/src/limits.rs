@@ -133,8 +133,8 @@ pub const REQUEST_ID: usize = 128;
 /// queue, and little to lose in a crash. The sweep hands over what is fewer.
 pub const LOG_BATCH: usize = 32 * 1024;
 
-/// Batches of log records that wait for one output, all workers together: about 8 MiB. More are
-/// dropped and counted.
+/// Batches of log records that wait for one output, all workers together: about 10 MiB. More
+/// are dropped and counted.
 pub const LOG_QUEUE: usize = 256;
 
 /// Empty batches kept for use again, an output.

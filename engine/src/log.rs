@@ -192,8 +192,13 @@ impl Journal {
     /// line that `notice` makes of their number comes first.
     pub fn write(&self, write: impl FnOnce(&mut Vec<u8>), notice: impl FnOnce(&mut Vec<u8>, u64)) {
         let mut open = self.open.borrow_mut();
-        if open.records == 0 && self.untold.get() > 0 {
-            notice(&mut open.text, self.untold.get());
+        if open.records == 0 {
+            // All at once, and with room for the record that fills it: growing step by step would
+            // copy what there is again and again.
+            open.text.reserve(LOG_BATCH + LOG_BATCH / 4);
+            if self.untold.get() > 0 {
+                notice(&mut open.text, self.untold.get());
+            }
         }
         write(&mut open.text);
         open.records += 1;

@@ -407,8 +407,10 @@ impl<F: Settings + PartialEq> Builder<'_, F> {
     fn named(&mut self, name: &str, place: impl Fn() -> String) -> Option<usize> {
         let at = self.by_name.get(name).copied();
         if at.is_none() {
-            let help = "define it under `upstreams:`";
-            self.error(place(), format!("there is no upstream `{name}`"), Some(help));
+            let mut names: Vec<_> = self.by_name.keys().cloned().collect();
+            names.sort_unstable();
+            let help = config::unknown_upstream(name, &names);
+            self.error(place(), format!("there is no upstream `{name}`"), Some(&help));
         }
         at
     }

@@ -117,8 +117,9 @@ pub(crate) fn check(
             return Err(wrong(field, format!("`{cause}` is named twice"), "keep one of them"));
         }
         if !allowed(*cause) {
-            let message = format!("`{cause}` can mean nothing here");
-            return Err(wrong(field, message, "take it out"));
+            let message = format!("`{cause}` is for `fallback` alone");
+            let help = "take it out: what a filter refused says nothing about the upstream";
+            return Err(wrong(field, message, help));
         }
     }
     Ok(())

@@ -100,7 +100,7 @@ impl Settings {
         if let Some(threshold) = self.threshold
             && !(1..=1_000_000).contains(&threshold)
         {
-            let message = format!("{threshold} failures in a row");
+            let message = format!("{threshold} is no number of failures in a row");
             return Err(wrong("threshold", message, "write a number from 1 to 1000000"));
         }
         if let Some(share) = self.error_ratio
@@ -127,7 +127,7 @@ impl Settings {
         if let Some(minimum) = self.minimum_requests
             && !(1..=1_000_000).contains(&minimum)
         {
-            let message = format!("{minimum} requests");
+            let message = format!("{minimum} is no number of requests");
             return Err(wrong("minimum_requests", message, "write a number from 1 to 1000000"));
         }
         if !(Period::from_millis(100)..=Period::from_secs(86_400)).contains(&self.timeout) {
@@ -135,7 +135,7 @@ impl Settings {
             return Err(wrong("timeout", message, "write a time from `100ms` to `1d`"));
         }
         if !(1..=1000).contains(&self.half_open_max) {
-            let message = format!("{} probes", self.half_open_max);
+            let message = format!("{} is no number of requests to let through", self.half_open_max);
             return Err(wrong("half_open_max", message, "write a number from 1 to 1000"));
         }
         cause::check("failures", &self.failures, |cause| cause != Cause::Denied)?;
@@ -497,7 +497,7 @@ mod tests {
         refuse("timeout: 0s", "timeout", "100ms");
         refuse("half_open_max: 0", "half_open_max", "from 1");
         refuse("failures: []", "failures", "empty");
-        refuse("failures: [denied]", "failures[0]", "nothing here");
+        refuse("failures: [denied]", "failures[0]", "for `fallback` alone");
         refuse("failures: [500, 500]", "failures[1]", "twice");
     }
 

@@ -35,7 +35,8 @@
 //!
 //! # State
 //!
-//! None beyond a response.
+//! None beyond a response. One that is compressed allocates the memory of its compressor, which
+//! ends with it; one that is not allocates nothing.
 
 use std::fmt;
 use std::io::{self, Write};

@@ -161,9 +161,8 @@ impl Settings {
             return Err(wrong(field, message, "write `[\"*\"]`, or take `*` out"));
         }
         if self.allow_credentials {
-            let message = "for all origins, pages of anybody would act in the name of whoever \
-                           looks at them";
-            let help = "name the origins in `allow_origins`, or leave it out";
+            let message = "with `*`, any page could act in the name of whoever looks at it";
+            let help = "name the origins in `allow_origins`, or leave `allow_credentials` out";
             return Err(wrong("allow_credentials", message, help));
         }
         Ok(Origins::All)

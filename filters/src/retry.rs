@@ -141,7 +141,7 @@ impl Settings {
     /// Refuses what cannot be meant.
     pub(crate) fn build(&self) -> Result<Shared<dyn Blueprint>, SettingsError> {
         if !(1..=MAX_RETRIES).contains(&self.max_retries) {
-            let message = format!("{} retries", self.max_retries);
+            let message = format!("{} is no number of retries", self.max_retries);
             return Err(wrong("max_retries", message, "write a number from 1 to 10"));
         }
         cause::check("retry_on", &self.retry_on, |cause| cause != Cause::Denied)?;
@@ -176,7 +176,7 @@ impl Settings {
         }
         let Budget { percent, minimum } = self.budget;
         if !(0.0..=1000.0).contains(&percent) {
-            let message = format!("{percent} retries to a hundred requests");
+            let message = format!("{percent} is no number of retries to a hundred requests");
             return Err(wrong("budget.percent", message, "write a number from 0 to 1000"));
         }
         if percent == 0.0 && minimum == 0 {
@@ -423,7 +423,7 @@ mod tests {
         refuse("max_retries: 0", "max_retries", "1 to 10");
         refuse("max_retries: 11", "max_retries", "1 to 10");
         refuse("retry_on: []", "retry_on", "empty");
-        refuse("retry_on: [denied]", "retry_on[0]", "nothing here");
+        refuse("retry_on: [denied]", "retry_on[0]", "for `fallback` alone");
         refuse("methods: [get]", "methods[0]", "upper case");
         refuse("methods: [GET, GET]", "methods[1]", "twice");
         refuse("per_try_timeout: 0s", "per_try_timeout", "100ms");

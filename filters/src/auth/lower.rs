@@ -58,7 +58,7 @@ impl Settings {
             schemes.push(self.scheme()?);
         } else if self.kind.is_some() {
             let help = "put all that belongs to a type into an entry of `any_of`";
-            return Err(wrong("any_of", "there is a `type` beside it", help));
+            return Err(wrong("any_of", "there is a `type` beside `any_of`", help));
         }
         for (at, entry) in self.any_of.iter().enumerate() {
             let scheme = entry.entry().map_err(|error| {
@@ -220,10 +220,12 @@ impl Settings {
 
 /// A header that tells an upstream who asks has no other meaning.
 fn check_header(field: &str, name: &str) -> Result<(), SettingsError> {
-    let free = FieldName::from_bytes(name.as_bytes()) == FieldName::Other;
-    if is_token(name.as_bytes()) && free {
+    let message = if !is_token(name.as_bytes()) {
+        format!("`{}` is no name of a header", name.escape_debug())
+    } else if FieldName::from_bytes(name.as_bytes()) != FieldName::Other {
+        format!("`{name}` means something else and cannot tell who asks")
+    } else {
         return Ok(());
-    }
-    let help = "write the name of a header of your own, such as `X-User-ID`";
-    Err(wrong(field, format!("`{name}` cannot tell who asks"), help))
+    };
+    Err(wrong(field, message, "write the name of a header of your own, such as `X-User-ID`"))
 }

@@ -7,7 +7,7 @@ mod vectors;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-use super::keys::Keys;
+use super::keys::{ALGORITHMS, Keys};
 use super::token::{Fault, Rules, Verified, verify};
 
 /// The time at which the tests are, in seconds since 1970: a minute before the tokens of RFC 7515

@@ -142,8 +142,8 @@ impl Settings {
             Belongs::Outside => format!("write `{first}` beside `any_of`"),
         };
         let message = match self.kind {
-            Some(kind) => format!("not for an auth of type `{}`: {names}", kind.name()),
-            None => format!("not for an auth without a type: {names}"),
+            Some(kind) => format!("an auth of type `{}` has no {names}", kind.name()),
+            None => format!("an auth without a type has no {names}"),
         };
         Err(wrong(*first, message, &help))
     }

@@ -97,7 +97,7 @@ fn settings_belong_to_a_type() {
         (format!("{{any_of: [{{{key}}}, {{}}]}}"), "auth.any_of[1].type", "type: jwt"),
         (format!("{{any_of: [{{{key}, realm: a}}]}}"), "auth.any_of[0].realm", "beside `any_of`"),
         (format!("{{any_of: [{{any_of: [{{{key}}}]}}]}}"), "auth.any_of[0].any_of", "outer list"),
-        (format!("{{{key}, any_of: [{{{key}}}]}}"), "auth.any_of", "a `type` beside it"),
+        (format!("{{{key}, any_of: [{{{key}}}]}}"), "auth.any_of", "a `type` beside `any_of`"),
         (format!("{{any_of: [{{{key}}}], forward: true}}"), "auth.forward", "an entry"),
     ] {
         refused(&format!("- auth: {settings}"), field, part);

@@ -185,3 +185,56 @@ fn a_pem_text_holds_public_keys() {
         assert!(error.contains(part), "{error}");
     }
 }
+
+/// Tokens that another library has signed, one of each algorithm that there is.
+#[test]
+fn every_algorithm_is_verified() {
+    let pem = |text: &str| Keys::pem(text).unwrap();
+    let rsa = || EncodingKey::from_rsa_pem(include_bytes!("rsa-signing.pem")).unwrap();
+    let p256 = || EncodingKey::from_ec_pem(include_bytes!("p256-signing.pem")).unwrap();
+    let p384 = || EncodingKey::from_ec_pem(include_bytes!("p384-signing.pem")).unwrap();
+    let ed = || EncodingKey::from_ed_pem(include_bytes!("ed25519-signing.pem")).unwrap();
+    let kinds = [
+        (
+            &[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512][..],
+            EncodingKey::from_secret(SECRET),
+            Keys::secret(SECRET),
+        ),
+        (
+            &[
+                Algorithm::RS256,
+                Algorithm::RS384,
+                Algorithm::RS512,
+                Algorithm::PS256,
+                Algorithm::PS384,
+                Algorithm::PS512,
+            ],
+            rsa(),
+            pem(include_str!("rsa-verifying.pem")),
+        ),
+        (&[Algorithm::ES256], p256(), pem(include_str!("p256-verifying.pem"))),
+        (&[Algorithm::ES384], p384(), pem(include_str!("p384-verifying.pem"))),
+        (&[Algorithm::EdDSA], ed(), pem(include_str!("ed25519-verifying.pem"))),
+    ];
+    let mut seen = Vec::new();
+    for (at, (algorithms, signing, verifying)) in kinds.iter().enumerate() {
+        for &algorithm in *algorithms {
+            let name = format!("{algorithm:?}");
+            let claims = json!({"sub": name});
+            let token = encode(&Header::new(algorithm), &claims, signing).unwrap();
+            assert_eq!(check(&token, verifying, &any()).unwrap().claims["sub"], *name);
+            // Neither other claims nor another signature of the right length are good, nor is a
+            // key of another kind.
+            let (message, signature) = token.rsplit_once('.').unwrap();
+            let other = encode(&Header::new(algorithm), &json!({"sub": "eve"}), signing).unwrap();
+            let (forged, other) = other.rsplit_once('.').unwrap();
+            for bad in [format!("{forged}.{signature}"), format!("{message}.{other}")] {
+                assert_eq!(check(&bad, verifying, &any()), Err(Fault::Signature), "{name}");
+            }
+            let (_, _, wrong) = &kinds[(at + 1) % kinds.len()];
+            assert_eq!(check(&token, wrong, &any()), Err(Fault::Algorithm), "{name}");
+            seen.push(algorithm);
+        }
+    }
+    assert_eq!(seen, ALGORITHMS.map(|(_, algorithm)| algorithm));
+}
