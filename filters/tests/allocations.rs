@@ -20,6 +20,7 @@ const ROWS: &[(&str, &str)] = &[
     ("cors: {allow_origins: [\"*\"]}", "X-A: a"),
     ("headers: {request: {set: {X-A: a}, remove: [X-B]}, response: {add: {X-C: c}}}", "X-B: b"),
     ("ip_access: {allow: [0.0.0.0/0, 10.0.0.0/8], deny: [192.0.2.0/24]}", "X-A: a"),
+    ("mirror: {upstream: a, percent: 0}", "X-A: a"),
     ("rate_limit: {qps: 1000000}", "X-A: a"),
     ("rate_limit: {qps: 1000}", "X-A: a"),
     ("rate_limit: {qps: 1000, key: [client_ip, header:X-Key]}", "X-Key: abc"),
