@@ -230,7 +230,10 @@ async fn try_all(
         exchange.upstream.push_str(&upstream.plan.name);
         let attempted = match course.chain.on_attempt(exchange) {
             Some(answer) => Attempted::Denied(answer),
-            None => attempt(course, route, upstream, connection, exchange, up, body, fresh).await,
+            None => {
+                let what = Try { route, upstream, body, fresh };
+                attempt(course, what, connection, exchange, up).await
+            }
         };
         fresh = false;
         if !matches!(attempted, Attempted::Ended(_)) {
@@ -274,17 +277,23 @@ async fn try_all(
     Err(GatewayError::Attempts.into())
 }
 
-/// Makes one attempt at an endpoint of `upstream`; `fresh` when the last one found that pooled
-/// connections have died.
+/// What is tried.
+struct Try<'a> {
+    route: &'a Route,
+    upstream: &'a Upstream,
+    /// How the client frames the body.
+    body: Body,
+    /// The last attempt found that pooled connections have died.
+    fresh: bool,
+}
+
+/// Makes one attempt at an endpoint of the upstream.
 async fn attempt(
     course: &Course<'_>,
-    route: &Route,
-    upstream: &Upstream,
+    Try { route, upstream, body, fresh }: Try<'_>,
     connection: &mut Connection,
     exchange: &mut Exchange,
     up: &mut Upload,
-    body: Body,
-    fresh: bool,
 ) -> Attempted {
     let settings = &upstream.plan.settings;
     let key = hash_key(&settings.balance, exchange);

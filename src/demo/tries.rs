@@ -35,7 +35,8 @@ pub(super) fn all(gateway: SocketAddr) -> Vec<Try> {
             keeps: true,
             ..try_(
                 "so log in, and keep the token",
-                "TOKEN=$(curl -s GATEWAY/login --json '{\"user\": \"ada\", \"password\": \"demo\"}' \\\n  \
+                "TOKEN=$(curl -s GATEWAY/login \\\n  \
+                 --json '{\"user\": \"ada\", \"password\": \"demo\"}' \\\n  \
                  | sed 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/'); echo \"$TOKEN\"",
                 "eyJ",
             )
@@ -53,7 +54,8 @@ pub(super) fn all(gateway: SocketAddr) -> Vec<Try> {
         ),
         try_(
             "a new order",
-            "curl -i GATEWAY/order-service/orders --json '{\"user\": 2, \"item\": \"compiler\"}' \\\n  \
+            "curl -i GATEWAY/order-service/orders \\\n  \
+             --json '{\"user\": 2, \"item\": \"compiler\"}' \\\n  \
              -H \"Authorization: Bearer $TOKEN\"",
             "201 Created",
         ),

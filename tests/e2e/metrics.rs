@@ -167,11 +167,12 @@ fn the_last_failures_can_be_asked_for(driver: Driver) {
     let origin = Origin::saying("hello");
     let gateway = start(driver, &origin);
     let admin = admin_of(&gateway);
-    assert_eq!(ask(admin, "/errors/recent"), "[]");
+    assert_eq!(ask(admin, "/errors/recent"), "{\"errors\":[]}");
     gateway.client().get_with("/dead?secret=1", &["X-Request-ID: id-1"]).expect_error(502);
     gateway.get("/nowhere").expect_error(404);
     eventually("both are kept", || ask(admin, "/errors/recent").contains("/nowhere"));
     let errors: serde_json::Value = serde_json::from_str(&ask(admin, "/errors/recent")).unwrap();
+    let errors = &errors["errors"];
     let said = |at: usize| ["path", "code", "phase", "route"].map(|name| errors[at][name].clone());
     assert_eq!(said(0), ["/nowhere", "no_route", "route", ""]);
     assert_eq!(said(1), ["/dead", "refused", "connect", "dead"]);
