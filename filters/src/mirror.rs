@@ -395,7 +395,7 @@ mod tests {
         fn exchange(&self, fields: &str, attempts: u32, edit: impl FnOnce(&mut Exchange)) {
             let head = format!("GET /a?b HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
             let mut exchange = Exchange::with_request(head.as_bytes(), clock::now()).unwrap();
-            exchange.route_name.push_str("r");
+            exchange.route_name.push('r');
             assert!(matches!(self.filter.on_request(&mut exchange), Step::Now(_)));
             edit(&mut exchange);
             exchange.attempts = attempts;
