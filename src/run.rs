@@ -15,7 +15,7 @@ RINGWAY_LOG overrides the level: error, warn, info, debug or trace).
 
 SIGHUP, `ringway reload` and a change of the file (`reload.watch`) have it read again: what has
 changed is served by from the next request on, and nothing changes if the file has an error. Only
-`workers:` cannot change while it runs.
+`workers:` and `admin.listen` cannot change while it runs.
 
 Ctrl-C or SIGTERM stops it: no new connections, then open requests are finished, for as long as
 `server.drain_timeout` allows; the exit code is then 0. Exit code 1: it could not start.")]

@@ -12,7 +12,7 @@ use granit_parser::{Event, Parser, ScalarStyle, Span};
 
 use crate::Environment;
 use crate::environment::{self, Hidden};
-use crate::secret::{holds_password, looks_secret, tells_apart};
+use crate::secret::{holds_password, looks_secret, says_nothing_secret};
 
 /// The largest file, in bytes: a hundred times what 1,000 routes need.
 pub(crate) const MAX_TEXT: usize = 16 << 20;
@@ -46,7 +46,7 @@ impl Node {
     /// Whether the value of a field that looks secret is to be hidden.
     fn may_be_secret(&self) -> bool {
         match &self.value {
-            Value::Scalar(scalar) => !tells_apart(&scalar.text),
+            Value::Scalar(scalar) => !says_nothing_secret(scalar),
             Value::List(items) => items.iter().any(|item| item.may_be_secret()),
             Value::Map(_) => false,
         }

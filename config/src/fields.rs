@@ -2,7 +2,7 @@
 
 use crate::document::{Node, Value};
 use crate::reader::quote_key;
-use crate::secret::{MASK, looks_secret};
+use crate::secret::{MASK, looks_secret, says_nothing_secret};
 use crate::source::Source;
 use crate::written::looks_secret_by_itself;
 
@@ -69,6 +69,7 @@ impl Source {
                 }
             }
             Value::Scalar(scalar) => {
+                let secret = secret && !says_nothing_secret(scalar);
                 let hidden = secret || scalar.from_env || looks_secret_by_itself(&scalar.text);
                 let hidden = hidden || self.is_secret_at(node.place.start);
                 let shown = if hidden { MASK.to_owned() } else { self.hide(&scalar.text) };
@@ -98,6 +99,7 @@ routes:
           secret: hunter2
           keys: {alice: in-the-map, bob: [in-the-list]}
           url: http://me:hunter3@example.com/
+          key: client_ip
 ";
         let env = |_: &str| Some("swordfish".to_owned());
         let source = load_str::<Any>("a.yaml", text, &env).unwrap().source;
@@ -108,6 +110,7 @@ routes:
         }
         let status = fields.iter().find(|field| field.path == "respond.status").unwrap();
         assert_eq!(status.shown, "201");
+        assert!(fields.iter().any(|field| field.shown == "client_ip"), "{shown}");
         assert_eq!(source.kinds("routes[0].filters"), ["auth"]);
         let other = text.replace("hunter2", "hunter9");
         let other = load_str::<Any>("a.yaml", &other, &env).unwrap().source.fields("routes[0]");

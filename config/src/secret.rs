@@ -1,10 +1,14 @@
 //! Secrets: a text that is never shown, and which fields look like one.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::document::Scalar;
 
 /// What stands for a secret wherever one would be shown.
 pub(crate) const MASK: &str = "***";
@@ -65,6 +69,28 @@ const NAMES: [&str; 4] = ["token", "tokens", "key", "keys"];
 /// Whether a field of this name probably holds a secret; a name that is misspelt by two letters
 /// after the first is one too, because it is shown in an error.
 pub fn looks_secret(key: &str) -> bool {
+    KNOWN.with_borrow_mut(|known| match known.get(key) {
+        Some(secret) => *secret,
+        None => {
+            let secret = is_secret(key);
+            if known.len() < MOST_KNOWN {
+                known.insert(key.into(), secret);
+            }
+            secret
+        }
+    })
+}
+
+thread_local! {
+    /// What was said of names before: a file of ten thousand routes has the same dozen names ten
+    /// thousand times, and how far two words are apart takes long to tell.
+    static KNOWN: RefCell<HashMap<Box<str>, bool>> = RefCell::default();
+}
+
+/// How many names are remembered, so that no file fills the memory with names of its own.
+const MOST_KNOWN: usize = 1000;
+
+fn is_secret(key: &str) -> bool {
     const MISSPELT: usize = 2;
     let key = key.to_ascii_lowercase().replace('-', "_");
     let misspelt = |part: &&str| {
@@ -81,9 +107,15 @@ pub fn looks_secret(key: &str) -> bool {
 
 /// Whether a text under `key` says what requests are told apart by, as limits have it, and is no
 /// secret.
-pub(crate) fn tells_apart(text: &str) -> bool {
+fn tells_apart(text: &str) -> bool {
     matches!(text, "route" | "global" | "client_ip" | "consumer" | "header" | "claim")
         || ["header:", "claim:", "cookie:"].iter().any(|kind| text.starts_with(kind))
+}
+
+/// Whether what a field that looks secret says is surely none: what requests are told apart by, or a
+/// truth value.
+pub(crate) fn says_nothing_secret(scalar: &Scalar) -> bool {
+    tells_apart(&scalar.text) || (scalar.plain && matches!(&*scalar.text, "true" | "false"))
 }
 
 /// Whether a text is a URL with a user and a password in it (RFC 3986 §3.2.1).

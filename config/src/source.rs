@@ -8,7 +8,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::{Document, Node, Place, Value};
 use crate::environment::Hidden;
 use crate::reader::quote_key;
-use crate::secret::{MASK, holds_password, looks_secret, tells_apart};
+use crate::secret::{MASK, holds_password, looks_secret, says_nothing_secret};
 use crate::written::Written;
 
 /// The most characters of a line that a snippet shows.
@@ -339,7 +339,7 @@ fn hide_secrets(root: &Node, hidden: &mut Vec<Hidden>) {
             Value::List(items) => stack.extend(items.iter().map(|item| (&**item, secret))),
             // A value from the environment is hidden already.
             Value::Scalar(scalar)
-                if (secret && !tells_apart(&scalar.text) || holds_password(&scalar.text))
+                if (secret && !says_nothing_secret(scalar) || holds_password(&scalar.text))
                     && !scalar.from_env
                     && !scalar.broken =>
             {

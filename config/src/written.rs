@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json};
 
 use crate::document::{self, Node, Scalar, Value};
-use crate::secret::{MASK, holds_password, looks_secret};
+use crate::secret::{MASK, holds_password, looks_secret, says_nothing_secret};
 
 /// The text of a file that has been loaded. It keeps the text only and takes it apart again when
 /// somebody asks, which is seldom, so that a file costs no more memory than its bytes.
@@ -53,7 +53,7 @@ fn find_secrets(node: &Node, secret: bool, secrets: &mut HashSet<usize>) {
             find_secrets(&entry.value, secret || looks_secret(&entry.key), secrets);
         }),
         Value::List(items) => items.iter().for_each(|item| find_secrets(item, secret, secrets)),
-        Value::Scalar(_) if secret => {
+        Value::Scalar(scalar) if secret && !says_nothing_secret(scalar) => {
             secrets.insert(node.place.start);
         }
         Value::Scalar(_) => {}
@@ -129,6 +129,14 @@ routes: # the comment hunter2 is not shown
             )
         );
         assert_eq!(masked(""), "{}");
+    }
+
+    #[test]
+    fn what_surely_is_no_secret_is_shown() {
+        assert_eq!(masked("{key: client_ip}"), r#"{"key":"client_ip"}"#);
+        assert_eq!(masked(r#"key: [global, "claim:sub"]"#), r#"{"key":["global","claim:sub"]}"#);
+        assert_eq!(masked("allow_credentials: true"), r#"{"allow_credentials":true}"#);
+        assert_eq!(masked(r#"password: "true""#), r#"{"password":"***"}"#);
     }
 
     #[test]

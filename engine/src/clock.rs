@@ -61,7 +61,8 @@ struct Entry {
     /// When the exchange that the socket is used for is over, and that it is.
     over_at: u64,
     over: bool,
-    waiting: Waiting,
+    /// It waits for a request, which a drain cuts short.
+    waiting: bool,
     /// What is being sent has no end but that of the connection, so none may look orderly.
     unfinished: bool,
     /// The exchange under way, on a connection to an upstream.
@@ -77,17 +78,6 @@ struct Entry {
 pub(crate) struct Serving {
     pub(crate) adopted: u32,
     pub(crate) route: u32,
-}
-
-/// What a client's connection waits for, which a drain cuts short.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Waiting {
-    /// Nothing that a drain may end: an exchange is under way.
-    No,
-    /// Its first request, which may be on its way.
-    First,
-    /// Another request.
-    Next,
 }
 
 /// One core's list of sockets and their deadlines.
@@ -113,7 +103,7 @@ impl Deadlines {
             write_expired: false,
             over_at: NEVER,
             over: false,
-            waiting: Waiting::No,
+            waiting: false,
             unfinished: false,
             serving: None,
             end_at: NEVER,
@@ -173,16 +163,12 @@ impl Deadlines {
         }
     }
 
-    /// Ends the waiting of every idle connection, for a drain: at once, or within `grace` where
-    /// the first request may be on its way.
+    /// Ends the waiting of every idle connection, for a drain, within `grace`: a request may be on
+    /// its way on each.
     pub(crate) fn end_idle(&self, grace: Duration) {
         let at = self.at(grace);
-        for entry in self.entries.borrow_mut().iter_mut().filter(|e| e.fd >= 0) {
-            match entry.waiting {
-                Waiting::No => {}
-                Waiting::First => entry.read_at = entry.read_at.min(at),
-                Waiting::Next => shut(entry.fd, libc::SHUT_RD),
-            }
+        for entry in self.entries.borrow_mut().iter_mut().filter(|e| e.fd >= 0 && e.waiting) {
+            entry.read_at = entry.read_at.min(at);
         }
     }
 
@@ -317,8 +303,8 @@ impl Watch {
         self.with(|e| e.write_at = NEVER);
     }
 
-    /// Says what the connection waits for.
-    pub(crate) fn waits(&self, waiting: Waiting) {
+    /// Says whether the connection waits for a request.
+    pub(crate) fn waits(&self, waiting: bool) {
         self.with(|e| e.waiting = waiting);
     }
 

@@ -16,7 +16,7 @@ use std::task::Poll;
 
 use crate::admission::Admission;
 use crate::buffer::Buffer;
-use crate::clock::{self, Waiting};
+use crate::clock;
 use crate::downstream::{After, Connection};
 use crate::exchange::Exchange;
 use crate::io::Stream;
@@ -73,7 +73,8 @@ async fn live(worker: Rc<Worker>, mut connection: Box<Connection>) {
         worker.give_room(room);
         (connection, buffer) = (done.connection, done.buffer);
         match done.after {
-            After::Keep if worker.is_draining() && buffer.is_empty() => break,
+            // While draining, the next answer says that it is the last one: the client was not
+            // told yet, and its next request may be on its way.
             After::Keep => {}
             After::Close => break,
             After::Linger => {
@@ -88,21 +89,19 @@ async fn live(worker: Rc<Worker>, mut connection: Box<Connection>) {
 
 /// Waits for the first bytes of a request in a small buffer; `None` when there will be none.
 async fn wait(worker: &Worker, connection: &mut Connection) -> Option<Buffer> {
-    let first = connection.served == 0;
     let adopted = worker.adopted();
     let rules = &adopted.snapshot.rules;
-    let (waiting, time) = match (first, worker.is_draining()) {
-        (true, false) => (Waiting::First, rules.header_timeout),
-        (true, true) => (Waiting::First, rules.header_timeout.min(DRAIN_GRACE)),
-        (false, false) => (Waiting::Next, rules.idle_timeout),
-        (false, true) => return None,
-    };
+    let first = connection.served == 0;
+    let mut time = if first { rules.header_timeout } else { rules.idle_timeout };
+    if worker.is_draining() {
+        time = time.min(DRAIN_GRACE);
+    }
     drop(adopted);
-    connection.stream.watch().waits(waiting);
+    connection.stream.watch().waits(true);
     let mut reader = connection.stream.reader();
     reader.within(time);
     let (result, buffer) = reader.read(worker.buffers.idle()).await;
-    connection.stream.watch().waits(Waiting::No);
+    connection.stream.watch().waits(false);
     match result {
         Ok(1..) => Some(buffer),
         Ok(0) | Err(_) => {

@@ -77,8 +77,8 @@ pub const INTERIM_ANSWERS: u32 = 16;
 /// closed: closing early can cost the client the answer (RFC 9112 §9.6).
 pub const DRAIN_BODY: u64 = 64 * 1024;
 
-/// How long a drain waits for the first request of a connection that was just made: it may be on
-/// its way, and nobody is told to come back when it is lost.
+/// How long a drain waits for another request of a connection: it may be on its way, and nobody has
+/// been told to send it elsewhere. What comes is answered with `Connection: close`.
 pub const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
 /// How long closing waits for the client to take the last bytes (lingering close, RFC 9112 §9.6).

@@ -32,7 +32,7 @@ const CONNECTIONS: usize = 64;
 const CONNECTIONS_BY_CLIENT: usize = 48;
 
 /// How long a connection may take for the head of its next request, its waiting for one included.
-const HEAD: Duration = Duration::from_secs(10);
+const HEAD: Duration = Duration::from_secs(2);
 
 /// How long a client may take nothing of an answer that is under way.
 const STALL: Duration = Duration::from_secs(5);
