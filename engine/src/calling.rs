@@ -66,6 +66,8 @@ pub(crate) async fn call(worker: Weak<Worker>, call: Call) -> Result<Called, Err
             {
                 fresh = true;
             }
+            // More than the filter wants to know is no fault of the endpoint.
+            Err(error @ Error::Upstream(UpstreamError::TooLarge(_))) => return Err(error),
             Err(error) => {
                 endpoint.met(&error);
                 return Err(error);

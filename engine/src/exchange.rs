@@ -175,6 +175,8 @@ pub struct Request {
     pub(crate) repeatable: bool,
     /// So many bytes of its body are kept for another attempt; see [`Request::keep_body`].
     pub(crate) keep: u64,
+    /// The payload of its body, once the exchange is over; see [`Request::kept_body`].
+    pub(crate) kept: Option<Buffer>,
     /// Bytes of the body that have been received.
     pub received: u64,
     /// The most bytes that the body may have, if a filter says so; never more than the route says.
@@ -264,6 +266,7 @@ impl Exchange {
         let mut parts = request.target.splitn(2, |&byte| byte == b'?');
         request.path.extend_from_slice(parts.next().unwrap_or_default());
         request.query.extend_from_slice(parts.next().unwrap_or_default());
+        request.kept = Some(Buffer::default());
         Ok(())
     }
 
@@ -388,6 +391,13 @@ impl Request {
         self.keep = self.keep.max(most);
     }
 
+    /// The payload of the body, without its coding, for [`Filter::on_end`](crate::filter::Filter):
+    /// empty when there was no body. `None` when a part of it is missing: it was longer than any
+    /// filter had wished to keep, it did not come to its end, or the request was not sent on.
+    pub fn kept_body(&self) -> Option<&[u8]> {
+        self.kept.as_ref().map(Buffer::filled)
+    }
+
     /// Has the upstream see this path and query instead, brought into normal form
     /// (HTTP_SAFETY rule 20).
     ///
@@ -466,6 +476,7 @@ impl Request {
         self.body_begun = false;
         self.repeatable = true;
         self.keep = 0;
+        self.kept = None;
         self.received = 0;
         self.max_body = None;
     }

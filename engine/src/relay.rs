@@ -57,6 +57,27 @@ impl Upload {
         Upload { body: Incoming::new(body), input: Buffer::default(), broken: None, kept }
     }
 
+    /// Takes the payload of `body` out, if all of it has come and was to be kept. What came whole
+    /// with its head was not copied before: then that is what `came`.
+    pub(crate) fn payload(
+        &mut self,
+        body: Body,
+        came: Option<&[u8]>,
+        buffers: &Buffers,
+    ) -> Option<Buffer> {
+        if matches!(body, Body::Empty | Body::Length(0)) {
+            return Some(Buffer::default());
+        }
+        if !self.body.is_done() || !self.kept.whole {
+            return None;
+        }
+        if let Some(came) = came {
+            let room = self.kept.room_for(came.len(), buffers);
+            Incoming::new(body).take(came, Framing::UntilClose, room).ok()?;
+        }
+        Some(std::mem::take(&mut self.kept.bytes))
+    }
+
     /// Gives its memory back.
     pub(crate) fn give_back(&mut self, buffers: &Buffers) {
         buffers.give(std::mem::take(&mut self.input));

@@ -112,6 +112,7 @@ fn finish(worker: &Worker, chain: &Chain, exchange: &mut Exchange, ended: Ended)
         worker.failures.failed(&worker.common.errors, worker.id, &record, now);
     }
     chain.on_end(&record);
+    worker.buffers.give(exchange.request.kept.take().unwrap_or_default());
     exchange.release();
     exchange.request.raw.consume(exchange.request.taken);
     ended.after
@@ -195,7 +196,10 @@ async fn forward_to(
     };
     let mut up = Upload::new(body, most);
     let ended = try_all(course, route, to, connection, exchange, &mut up, body).await;
-    up.give_back(&course.worker.buffers);
+    let (request, buffers) = (&mut exchange.request, &course.worker.buffers);
+    let with_head = request.raw.filled().get(request.head.len..request.taken).unwrap_or_default();
+    request.kept = up.payload(body, (!request.body_begun).then_some(with_head), buffers);
+    up.give_back(buffers);
     ended
 }
 

@@ -35,7 +35,7 @@ use ringway_engine::shared::Shared;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{plan, wrong};
+use crate::{percent, plan, wrong};
 
 /// The longest delay. What waits holds a connection and its memory.
 const MAX_DELAY: Duration = Duration::from_secs(3600);
@@ -84,14 +84,14 @@ impl Settings {
             return Err(wrong("", "there is neither a delay nor an abort", help));
         }
         if let Some(delay) = &self.delay {
-            check_percent("delay.percent", delay.percent)?;
+            percent::check("delay.percent", delay.percent)?;
             if delay.time.is_zero() || delay.time.0 > MAX_DELAY {
                 let message = "a delay is longer than nothing and at most an hour";
                 return Err(wrong("delay.time", message, "write a time such as `200ms`"));
             }
         }
         if let Some(abort) = &self.abort {
-            check_percent("abort.percent", abort.percent)?;
+            percent::check("abort.percent", abort.percent)?;
             if !(400..=599).contains(&abort.status) {
                 let message = format!("{} is not the status of an error", abort.status);
                 return Err(wrong("abort.status", message, "write one from 400 to 599"));
@@ -99,13 +99,6 @@ impl Settings {
         }
         Ok(plan(Plan(self.clone())))
     }
-}
-
-fn check_percent(field: &str, percent: f64) -> Result<(), SettingsError> {
-    if (0.0..=100.0).contains(&percent) {
-        return Ok(());
-    }
-    Err(wrong(field, format!("{percent} is no percentage"), "write a number from 0 to 100"))
 }
 
 /// The settings once they are checked.
@@ -169,10 +162,7 @@ impl Filter for Fault {
 impl Fault {
     /// True for so many of a hundred calls.
     fn draws(&self, percent: f64) -> bool {
-        /// Tickets in the drum: percentages are told apart down to a millionth.
-        const TICKETS: u64 = 100_000_000;
-        let ticket = self.rng.borrow_mut().below(TICKETS);
-        (ticket as f64) < percent / 100.0 * TICKETS as f64
+        percent::draws(&mut self.rng.borrow_mut(), percent)
     }
 }
 

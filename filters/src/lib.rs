@@ -59,6 +59,7 @@ macro_rules! registry {
 mod alias;
 mod cause;
 mod excluded;
+mod percent;
 mod values;
 
 registry! {
@@ -76,6 +77,7 @@ registry! {
     ip_access IpAccess,
     logging Logging,
     metrics Metrics,
+    mirror Mirror,
     rate_limit RateLimit,
     redirect Redirect,
     request_id RequestId,

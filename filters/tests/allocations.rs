@@ -53,6 +53,7 @@ const ROWS: &[(&[&str], &str)] = &[
         "X-A: a",
     ),
     (&["metrics"], "X-A: a"),
+    (&["mirror: {upstream: backup, percent: 0}"], "X-A: a"),
     (&["rate_limit: {qps: 1000000}"], "X-A: a"),
     (&["rate_limit: {qps: 1000}"], "X-A: a"),
     (&["rate_limit: {qps: 1000, key: [client_ip, header:X-Key]}"], "X-Key: abc"),

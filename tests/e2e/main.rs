@@ -24,6 +24,8 @@ mod auth_keys;
 
 mod resilience;
 
+mod mirror;
+
 mod paths;
 
 mod compress;

@@ -138,12 +138,12 @@ impl Edits {
 
     /// True when what the gateway has to say under this name, from itself or as it arrived, is to
     /// be written. Almost every exchange has few edits or none.
-    pub(crate) fn keeps(&self, name: &[u8]) -> bool {
+    pub fn keeps(&self, name: &[u8]) -> bool {
         self.list.is_empty() || !self.replaces(name)
     }
 
     /// The headers to be written beside those that arrived.
-    pub(crate) fn written(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub fn written(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.list
             .iter()
             .filter(|e| e.kind != EditKind::Remove)
