@@ -213,7 +213,10 @@ const SECRET: &str = "a-secret-of-the-measurement-0123456789abcdef";
 
 /// What a route of a gateway usually has.
 const FILTERS: &str = r#"    filters:
-      - auth: {type: jwt, secret: "a-secret-of-the-measurement-0123456789abcdef", claims_to_headers: {sub: X-User-ID}}
+      - auth:
+          type: jwt
+          secret: "a-secret-of-the-measurement-0123456789abcdef"
+          claims_to_headers: {sub: X-User-ID}
       - rate_limit: {qps: 1000000}
       - circuit_breaker: {threshold: 5}
       - retry: {max_retries: 2}

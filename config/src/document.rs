@@ -46,7 +46,7 @@ impl Node {
     /// Whether the value of a field that looks secret is to be hidden.
     fn may_be_secret(&self) -> bool {
         match &self.value {
-            Value::Scalar(scalar) => !says_nothing_secret(scalar),
+            Value::Scalar(scalar) => !says_nothing_secret(&scalar.text, scalar.plain),
             Value::List(items) => items.iter().any(|item| item.may_be_secret()),
             Value::Map(_) => false,
         }

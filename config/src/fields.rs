@@ -69,7 +69,7 @@ impl Source {
                 }
             }
             Value::Scalar(scalar) => {
-                let secret = secret && !says_nothing_secret(scalar);
+                let secret = secret && !says_nothing_secret(&scalar.text, scalar.plain);
                 let hidden = secret || scalar.from_env || looks_secret_by_itself(&scalar.text);
                 let hidden = hidden || self.is_secret_at(node.place.start);
                 let shown = if hidden { MASK.to_owned() } else { self.hide(&scalar.text) };

@@ -8,8 +8,6 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::document::Scalar;
-
 /// What stands for a secret wherever one would be shown.
 pub(crate) const MASK: &str = "***";
 
@@ -112,10 +110,10 @@ fn tells_apart(text: &str) -> bool {
         || ["header:", "claim:", "cookie:"].iter().any(|kind| text.starts_with(kind))
 }
 
-/// Whether what a field that looks secret says is surely none: what requests are told apart by, or a
-/// truth value.
-pub(crate) fn says_nothing_secret(scalar: &Scalar) -> bool {
-    tells_apart(&scalar.text) || (scalar.plain && matches!(&*scalar.text, "true" | "false"))
+/// Whether what a field that looks secret says is surely none: what requests are told apart by, or
+/// a truth value, which is `plain`, without quotes.
+pub(crate) fn says_nothing_secret(text: &str, plain: bool) -> bool {
+    tells_apart(text) || (plain && matches!(text, "true" | "false"))
 }
 
 /// Whether a text is a URL with a user and a password in it (RFC 3986 §3.2.1).

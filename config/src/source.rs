@@ -339,7 +339,8 @@ fn hide_secrets(root: &Node, hidden: &mut Vec<Hidden>) {
             Value::List(items) => stack.extend(items.iter().map(|item| (&**item, secret))),
             // A value from the environment is hidden already.
             Value::Scalar(scalar)
-                if (secret && !says_nothing_secret(scalar) || holds_password(&scalar.text))
+                if (secret && !says_nothing_secret(&scalar.text, scalar.plain)
+                    || holds_password(&scalar.text))
                     && !scalar.from_env
                     && !scalar.broken =>
             {

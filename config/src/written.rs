@@ -53,7 +53,7 @@ fn find_secrets(node: &Node, secret: bool, secrets: &mut HashSet<usize>) {
             find_secrets(&entry.value, secret || looks_secret(&entry.key), secrets);
         }),
         Value::List(items) => items.iter().for_each(|item| find_secrets(item, secret, secrets)),
-        Value::Scalar(scalar) if secret && !says_nothing_secret(scalar) => {
+        Value::Scalar(scalar) if secret && !says_nothing_secret(&scalar.text, scalar.plain) => {
             secrets.insert(node.place.start);
         }
         Value::Scalar(_) => {}

@@ -430,14 +430,17 @@ mod tests {
     fn threads_agree_that_it_opens_once_and_lets_so_many_probes_pass() {
         let start = clock::now();
         let breaker = Shared::new(SharedBreaker::new(limits(100, 3), 8, start));
+        // Nobody is later before all have failed: a probe that fails would open it once more.
+        let all_failed = Shared::new(std::sync::Barrier::new(8));
         let threads = (0..8).map(|core| {
-            let breaker = breaker.clone();
+            let (breaker, all_failed) = (breaker.clone(), all_failed.clone());
             thread::spawn(move || {
                 (0..1_000).for_each(|_| {
                     if let Ok(pass) = breaker.admit(|| start) {
                         breaker.failed(pass, core, start);
                     }
                 });
+                all_failed.wait();
                 let later = start + 10 * SECOND;
                 (0..100).filter(|_| breaker.admit(|| later).is_ok()).count()
             })
