@@ -121,7 +121,9 @@ fn batches_are_used_again() {
     let mut seen = std::collections::HashSet::new();
     for number in 0..100 {
         write(&journal, number..number + 1);
-        wait(|| logs.list()[0].written == number + 1 && !journal.channel.spare.is_empty());
+        // The batch just written may be in the stock, in the writer's hand or in use again: a
+        // third one is made only while both others are on their way.
+        wait(|| logs.list()[0].written == number + 1);
         seen.insert(journal.open.borrow().text.as_ptr());
     }
     assert!(seen.len() <= 4, "{} buffers for a hundred batches", seen.len());
