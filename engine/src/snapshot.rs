@@ -155,7 +155,8 @@ impl Snapshot {
     ) -> Result<Snapshot, Vec<BuildError>> {
         let mut builder = Builder { before: before.map(Before::new), ..Builder::default() };
         builder.upstreams(config);
-        let global_filters = builder.filters(None, "global_filters", &config.global_filters);
+        let kept = builder.before.as_ref().map(Before::global_filters);
+        let global_filters = builder.filters(kept, "global_filters", &config.global_filters);
         let matching: Vec<_> = config.routes.iter().map(|r| &r.matching).collect();
         let table = Table::build(matching, &config.server.path);
         builder.check_filters("global_filters", &global_filters, false);
@@ -284,26 +285,24 @@ impl<F: Settings + PartialEq> Builder<'_, F> {
 
     /// The upstream as it was before, or a new one; its place.
     fn upstream(&mut self, name: &str, settings: &config::Upstream) -> usize {
-        let kept = self.before.as_ref().and_then(|before| before.plan(name, settings));
+        let at = self.upstreams.len();
+        let kept = self.before.as_ref().and_then(|before| before.plan(at, name, settings));
         self.upstreams.push(kept.unwrap_or_else(|| {
             Shared::new(Plan { name: name.to_owned(), settings: settings.clone() })
         }));
-        self.upstreams.len() - 1
+        at
     }
 
-    /// The filters of a route, or the global ones, each as it was before or a new one.
+    /// The filters of a route, or the global ones, each as one of `kept` was or a new one.
     fn filters(
         &mut self,
-        route: Option<&str>,
+        mut kept: Option<Kept<'_, F>>,
         path: &str,
         all: &[F],
     ) -> Vec<Shared<dyn Blueprint>> {
-        let mut kept = self.before.as_ref().map(|before| before.filters(route));
-        let mut built = Vec::new();
+        let mut built = Vec::with_capacity(all.len());
         for (at, settings) in all.iter().enumerate() {
-            if let Some(blueprint) =
-                kept.as_mut().and_then(|kept: &mut Kept<F>| kept.take(at, settings))
-            {
+            if let Some(blueprint) = kept.as_mut().and_then(|kept| kept.take(at, settings)) {
                 built.push(blueprint);
                 continue;
             }
@@ -322,7 +321,8 @@ impl<F: Settings + PartialEq> Builder<'_, F> {
     fn route(&mut self, config: &Config<F>, at: usize) -> Option<Route> {
         let route = &config.routes[at];
         let place = format!("routes[{at}]");
-        let filters = self.filters(Some(&route.name), &format!("{place}.filters"), &route.filters);
+        let kept = self.before.as_ref().map(|before| before.filters(at, &route.name));
+        let filters = self.filters(kept, &format!("{place}.filters"), &route.filters);
         let path = match &route.rewrite.path {
             Some(text) => Some(self.template(format!("{place}.rewrite.path"), text)?),
             None => None,
