@@ -104,8 +104,8 @@ impl Gateway {
         Gateway::start_as(driver, yaml, command)
     }
 
-    /// Starts with a wall clock that is so many seconds off as this file says now, by the library of
-    /// Debian's faketime. The monotonic clock is the system's.
+    /// Starts with a wall clock that is so many seconds off as this file says at the moment, by the
+    /// library of Debian's faketime. The monotonic clock is the system's.
     #[track_caller]
     pub(crate) fn start_with_clock(driver: Driver, yaml: &str, file: &Path) -> Gateway {
         let mut command = Command::new(RINGWAY);
