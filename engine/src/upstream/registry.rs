@@ -361,9 +361,12 @@ impl Held {
     fn is_as(&self, plan: &Shared<Plan>, addresses: &Addresses) -> bool {
         let targets = plan.settings.targets.iter();
         let mut found = targets.flat_map(|t| addresses.get(&t.addr).into_iter().flatten());
-        Shared::same(&self.plan, plan)
-            && found.clone().count() == self.group.members.len()
-            && found.all(|address| self.members.states.contains_key(address))
+        let mut count = 0;
+        let mut known = |address| {
+            count += 1;
+            self.members.states.contains_key(address)
+        };
+        Shared::same(&self.plan, plan) && found.all(&mut known) && count == self.group.members.len()
     }
 
     /// Tells workers of a change, and then people, who may rely on what they read.
