@@ -221,6 +221,13 @@ pub trait Blueprint: Send + Sync {
         true
     }
 
+    /// What can be served but would not do now what it is for, such as a log in a folder that is
+    /// not there; the fields are those below the filter's own. Called off the workers, where it may
+    /// block.
+    fn warnings(&self) -> Vec<SettingsError> {
+        Vec::new()
+    }
+
     /// What is to be done now and then off the workers, where it may block, such as fetching keys.
     /// Called with the first snapshot that has this blueprint.
     fn errand(&self) -> Option<Errand> {

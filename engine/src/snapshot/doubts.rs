@@ -1,6 +1,28 @@
-//! Upstreams that nothing leads to.
+//! What can be served but is surely not meant: upstreams that nothing leads to, and what filters
+//! say of themselves.
 
 use super::{Action, BuildError, Destination, Snapshot};
+use crate::filter::{Blueprint, SettingsError};
+use crate::shared::Shared;
+
+/// What filters have to say of themselves, each at its place in the file.
+pub(super) fn filters(snapshot: &Snapshot) -> Vec<BuildError> {
+    let mut warnings = Vec::new();
+    let mut look = |list: &dyn Fn() -> String, filters: &[Shared<dyn Blueprint>]| {
+        for (at, filter) in filters.iter().enumerate() {
+            let own = filter.warnings().into_iter();
+            warnings.extend(own.map(|SettingsError { field, message, help }| {
+                let path = format!("{}[{at}].{}.{field}", list(), filter.name());
+                BuildError { path, message, help }
+            }));
+        }
+    };
+    look(&|| "global_filters".to_owned(), &snapshot.global_filters);
+    for (at, route) in snapshot.routes.iter().enumerate() {
+        look(&|| format!("routes[{at}].filters"), &route.filters);
+    }
+    warnings
+}
 
 /// A warning for each upstream that neither a route nor a filter names. A template may come to any
 /// of them.
