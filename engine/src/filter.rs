@@ -209,6 +209,18 @@ pub trait Blueprint: Send + Sync {
         false
     }
 
+    /// True when it answers CORS preflights, which carry no credentials: what asks for credentials
+    /// has to stand behind it.
+    fn answers_preflights(&self) -> bool {
+        false
+    }
+
+    /// What can be served but is surely not meant, each at its field as in [`SettingsError`]; for
+    /// `ringway check`.
+    fn warnings(&self) -> Vec<SettingsError> {
+        Vec::new()
+    }
+
     /// The field by which it goes by who asks, if one does. A filter that tells has to stand
     /// before it; the snapshot checks that.
     fn needs_identity(&self) -> Option<&'static str> {

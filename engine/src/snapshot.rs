@@ -5,6 +5,7 @@
 
 mod before;
 mod check;
+mod doubtful;
 mod unused;
 
 use std::collections::{HashMap, HashSet};
@@ -213,8 +214,8 @@ impl Snapshot {
         Snapshot { written, ..self }
     }
 
-    /// What can be served but is surely not meant: routes that no request can reach, and upstreams
-    /// that none can.
+    /// What can be served but is surely not meant: routes that no request can reach, upstreams
+    /// that none can, and what filters say of their settings and order.
     pub fn warnings(&self) -> Vec<BuildError> {
         let warn = |shadowed: crate::route::Shadowed| BuildError {
             path: format!("routes[{}]", shadowed.route),
@@ -224,7 +225,8 @@ impl Snapshot {
             ),
             help: Some("remove it, narrow the other, or give it a `priority`".to_owned()),
         };
-        self.table.unreachable().into_iter().map(warn).chain(unused::upstreams(self)).collect()
+        let shadowed = self.table.unreachable().into_iter().map(warn);
+        shadowed.chain(unused::upstreams(self)).chain(doubtful::filters(self)).collect()
     }
 
     /// Routes that no request can reach, each with one that takes them all first.

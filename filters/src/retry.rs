@@ -54,7 +54,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cause::{self, Cause, nothing_was_sent};
-use crate::{plan, wrong};
+use crate::{below, plan, wrong};
 
 /// The most retries of one request: each holds the client up.
 const MAX_RETRIES: u32 = 10;
@@ -207,6 +207,17 @@ struct Tally {
 impl Blueprint for Plan {
     fn name(&self) -> &'static str {
         "retry"
+    }
+
+    fn warnings(&self) -> Vec<SettingsError> {
+        let success = |cause: &Cause| matches!(cause, Cause::Status(200..=299));
+        let places = self.settings.retry_on.iter().enumerate().filter(|(_, cause)| success(cause));
+        let warn = |(at, _)| {
+            let help = "name statuses of failures, such as `502`";
+            let message = "an answer of success is thrown away, and the request made again";
+            below("retry", wrong(format!("retry_on[{at}]"), message, help))
+        };
+        places.map(warn).collect()
     }
 
     fn summary(&self) -> String {
