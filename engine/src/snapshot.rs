@@ -199,8 +199,8 @@ impl Snapshot {
         Snapshot { written, ..self }
     }
 
-    /// What can be served but is surely not meant: routes that no request can reach, upstreams that
-    /// none can, and filters that could not do what they are for.
+    /// What can be served but is surely not meant: routes that no request can reach, upstreams
+    /// that none can, and what filters say of themselves and of their order.
     pub fn warnings(&self) -> Vec<BuildError> {
         let warn = |shadowed: crate::route::Shadowed| BuildError {
             path: format!("routes[{}]", shadowed.route),

@@ -187,7 +187,8 @@ impl Edits {
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Forgets all edits; the memory stays.
+    pub fn clear(&mut self) {
         self.list.clear();
         self.text.clear();
         self.lengths = 0;

@@ -1,28 +1,9 @@
-//! What can be served but is surely not meant: upstreams that nothing leads to, and what filters
-//! say of themselves.
+//! What can be served but is surely not meant: upstreams that nothing leads to, what filters say of
+//! themselves, and those that stand in the wrong order.
 
 use super::{Action, BuildError, Destination, Snapshot};
-use crate::filter::{Blueprint, SettingsError};
+use crate::filter::Blueprint;
 use crate::shared::Shared;
-
-/// What filters have to say of themselves, each at its place in the file.
-pub(super) fn filters(snapshot: &Snapshot) -> Vec<BuildError> {
-    let mut warnings = Vec::new();
-    let mut look = |list: &dyn Fn() -> String, filters: &[Shared<dyn Blueprint>]| {
-        for (at, filter) in filters.iter().enumerate() {
-            let own = filter.warnings().into_iter();
-            warnings.extend(own.map(|SettingsError { field, message, help }| {
-                let path = format!("{}[{at}].{}.{field}", list(), filter.name());
-                BuildError { path, message, help }
-            }));
-        }
-    };
-    look(&|| "global_filters".to_owned(), &snapshot.global_filters);
-    for (at, route) in snapshot.routes.iter().enumerate() {
-        look(&|| format!("routes[{at}].filters"), &route.filters);
-    }
-    warnings
-}
 
 /// A warning for each upstream that neither a route nor a filter names. A template may come to any
 /// of them.
@@ -50,4 +31,57 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<BuildError> {
         help: Some(format!("write `upstream: {name}` in a route, or remove it")),
     };
     unused.into_iter().map(|(name, _)| warn(name)).collect()
+}
+
+/// What filters say of their own settings, and which stand in the wrong order.
+pub(super) fn filters(snapshot: &Snapshot) -> Vec<BuildError> {
+    let mut found = Vec::new();
+    let mut before = Before::default();
+    of_list(&mut found, "global_filters", &snapshot.global_filters, &mut before);
+    for (at, route) in snapshot.routes.iter().enumerate() {
+        of_list(&mut found, &format!("routes[{at}].filters"), &route.filters, &mut before.clone());
+    }
+    found
+}
+
+/// What stands before a filter in its chain.
+#[derive(Clone, Default)]
+struct Before<'a> {
+    /// The last one that asks for credentials.
+    asks: Option<&'a str>,
+    /// One answers preflights, so that none comes further.
+    answers: bool,
+}
+
+/// The same of one list.
+fn of_list<'a>(
+    found: &mut Vec<BuildError>,
+    place: &str,
+    filters: &'a [Shared<dyn Blueprint>],
+    before: &mut Before<'a>,
+) {
+    for (at, filter) in filters.iter().enumerate() {
+        let name = filter.name();
+        found.extend(filter.warnings().into_iter().map(|warning| BuildError {
+            path: format!("{place}[{at}].{name}.{}", warning.field),
+            message: warning.message,
+            help: warning.help,
+        }));
+        if filter.answers_preflights() {
+            if let Some(asks) = before.asks.filter(|_| !before.answers) {
+                found.push(BuildError {
+                    path: format!("{place}[{at}].{name}"),
+                    message: format!(
+                        "a preflight carries no credentials: `{asks}` refuses it before `{name}` \
+                         can answer"
+                    ),
+                    help: Some(format!("put `{name}` before `{asks}`")),
+                });
+            }
+            before.answers = true;
+        }
+        if filter.identifies() {
+            before.asks = Some(name);
+        }
+    }
 }
