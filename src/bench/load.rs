@@ -1,0 +1,354 @@
+//! The load: clients on this thread's runtime that ask, read each answer whole, and ask again.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use monoio::buf::IoBufMut as _;
+use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
+use monoio::net::TcpStream;
+use monoio::time;
+
+use super::wire;
+
+/// How a client goes about it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Pattern {
+    /// As fast as answers come, each connection one request at a time (closed loop).
+    KeepAlive,
+    /// The same with a new connection for each request.
+    Fresh,
+    /// So many requests a second over all connections, whether answers come or not (open loop):
+    /// the latency counts from the time at which the request was to be sent.
+    Rate(f64),
+    /// As fast as echoes come, after an upgrade.
+    WebSocket,
+}
+
+/// What is asked, and how.
+#[derive(Debug, Clone)]
+pub(super) struct Load {
+    pub(super) to: SocketAddr,
+    pub(super) pattern: Pattern,
+    pub(super) connections: usize,
+    /// The whole request.
+    pub(super) request: Rc<[u8]>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub(super) struct Outcome {
+    pub(super) elapsed: Duration,
+    pub(super) answers: u64,
+    pub(super) errors: u64,
+    /// Microseconds from the request (or the time it was due) to the last byte of the answer.
+    pub(super) latency: Histogram<u64>,
+}
+
+/// What clients of one load share.
+struct Shared {
+    load: Load,
+    latency: RefCell<Histogram<u64>>,
+    answers: Cell<u64>,
+    errors: Cell<u64>,
+    /// Only between the end of the warm-up and that of the measurement.
+    counts: Cell<bool>,
+    over: Cell<bool>,
+}
+
+/// Clients at work, until they are told to stop.
+pub(super) struct Running {
+    shared: Rc<Shared>,
+    clients: Vec<monoio::task::JoinHandle<()>>,
+}
+
+/// The longest latency that is told apart, in microseconds: a minute.
+const LONGEST: u64 = 60_000_000;
+
+impl Load {
+    /// Starts all clients.
+    pub(super) fn start(self) -> Running {
+        // Three significant digits are far finer than the noise.
+        let latency = Histogram::new_with_bounds(1, LONGEST, 3).expect("invariant: valid bounds");
+        let shared = Rc::new(Shared {
+            load: self,
+            latency: RefCell::new(latency),
+            answers: Cell::new(0),
+            errors: Cell::new(0),
+            counts: Cell::new(false),
+            over: Cell::new(false),
+        });
+        let clients = 0..shared.load.connections;
+        let clients = clients.map(|number| monoio::spawn(client(shared.clone(), number))).collect();
+        Running { shared, clients }
+    }
+}
+
+impl Running {
+    /// Counts for so long.
+    pub(super) async fn measure(&self, time: Duration) -> Outcome {
+        let shared = &self.shared;
+        shared.latency.borrow_mut().reset();
+        shared.answers.set(0);
+        shared.errors.set(0);
+        shared.counts.set(true);
+        let start = Instant::now();
+        time::sleep(time).await;
+        shared.counts.set(false);
+        Outcome {
+            elapsed: start.elapsed(),
+            answers: shared.answers.get(),
+            errors: shared.errors.get(),
+            latency: shared.latency.borrow().clone(),
+        }
+    }
+
+    /// Waits until every client has ended.
+    pub(super) async fn stop(self) {
+        self.shared.over.set(true);
+        for client in self.clients {
+            // A client that hangs on a gateway that hangs is dropped with the runtime.
+            let _ = time::timeout(Duration::from_secs(2), client).await;
+        }
+    }
+}
+
+async fn client(shared: Rc<Shared>, number: usize) {
+    while !shared.over.get() {
+        let lived = match shared.load.pattern {
+            Pattern::KeepAlive => keep_alive(&shared).await,
+            Pattern::Fresh => fresh(&shared).await,
+            Pattern::Rate(rate) => rated(&shared, number, rate).await,
+            Pattern::WebSocket => web_socket(&shared).await,
+        };
+        if lived.is_err() {
+            shared.failed();
+            // A gateway that refuses everything shall not be asked a million times a second.
+            time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Shared {
+    fn answered(&self, since: Instant) {
+        if self.counts.get() {
+            self.answers.set(self.answers.get() + 1);
+            let micros = since.elapsed().as_micros() as u64;
+            self.latency.borrow_mut().saturating_record(micros);
+        }
+    }
+
+    fn failed(&self) {
+        if self.counts.get() {
+            self.errors.set(self.errors.get() + 1);
+        }
+    }
+}
+
+async fn keep_alive(shared: &Shared) -> io::Result<()> {
+    let mut client = Client::connect(shared.load.to).await?;
+    let mut request = shared.load.request.to_vec();
+    while !shared.over.get() {
+        let start = Instant::now();
+        request = client.ask(request).await?;
+        shared.answered(start);
+    }
+    Ok(())
+}
+
+/// The request says that it is the last one on its connection, which the gateway then closes. To
+/// wait for that leaves the port that the kernel keeps for a while on the gateway's side.
+async fn fresh(shared: &Shared) -> io::Result<()> {
+    let mut request = shared.load.request.to_vec();
+    while !shared.over.get() {
+        let start = Instant::now();
+        let mut client = Client::connect(shared.load.to).await?;
+        request = client.ask(request).await?;
+        shared.answered(start);
+        client.buffer.clear();
+        match client.read().await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            Err(error) => return Err(error),
+            Ok(()) => return Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+    Ok(())
+}
+
+/// One connection's share of the rate, its turns between those of the others.
+async fn rated(shared: &Shared, number: usize, rate: f64) -> io::Result<()> {
+    let mut client = Client::connect(shared.load.to).await?;
+    let mut request = shared.load.request.to_vec();
+    let connections = shared.load.connections as f64;
+    let every = Duration::from_secs_f64(connections / rate);
+    let mut due = Instant::now() + every.mul_f64(number as f64 / connections);
+    while !shared.over.get() {
+        until(due).await;
+        request = client.ask(request).await?;
+        shared.answered(due);
+        due += every;
+    }
+    Ok(())
+}
+
+/// Waits for a point in time far more exactly than the runtime's timers, which go by milliseconds:
+/// the last of it by letting the others run, again and again.
+async fn until(due: Instant) {
+    const COARSE: Duration = Duration::from_millis(2);
+    loop {
+        let wait = due.saturating_duration_since(Instant::now());
+        if wait.is_zero() {
+            return;
+        }
+        if wait > COARSE {
+            time::sleep(wait - COARSE).await;
+        } else {
+            let mut passed = false;
+            poll_fn(|context| {
+                if std::mem::replace(&mut passed, true) {
+                    return Poll::Ready(());
+                }
+                context.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+        }
+    }
+}
+
+async fn web_socket(shared: &Shared) -> io::Result<()> {
+    const FRAME: usize = 128;
+    let mut client = Client::connect(shared.load.to).await?;
+    client.send(shared.load.request.to_vec()).await?;
+    client.buffer.clear();
+    while wire::head(&client.buffer).is_none() {
+        client.read().await?;
+    }
+    if wire::status(&client.buffer) != 101 {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut frame = vec![b'w'; FRAME];
+    while !shared.over.get() {
+        let start = Instant::now();
+        frame = client.send(frame).await?;
+        client.buffer.clear();
+        while client.buffer.len() < FRAME {
+            client.read().await?;
+        }
+        shared.answered(start);
+    }
+    Ok(())
+}
+
+/// One connection.
+struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    async fn connect(to: SocketAddr) -> io::Result<Client> {
+        let stream = TcpStream::connect_addr(to).await?;
+        stream.set_nodelay(true)?;
+        Ok(Client { stream, buffer: Vec::with_capacity(64 * 1024) })
+    }
+
+    /// Sends a request and reads its answer, whose status must be 200; gives the request back.
+    async fn ask(&mut self, request: Vec<u8>) -> io::Result<Vec<u8>> {
+        let request = self.send(request).await?;
+        self.buffer.clear();
+        let head = loop {
+            self.read().await?;
+            if let Some(head) = wire::head(&self.buffer) {
+                break head;
+            }
+        };
+        if wire::status(&self.buffer) != 200 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut body = wire::Body::new(head.framing);
+        body.take(&self.buffer[head.len..]);
+        while !body.is_done() {
+            self.buffer.clear();
+            self.read().await?;
+            body.take(&self.buffer);
+        }
+        Ok(request)
+    }
+
+    async fn send(&mut self, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        let (written, bytes) = self.stream.write_all(bytes).await;
+        written.map(|_| bytes)
+    }
+
+    async fn read(&mut self) -> io::Result<()> {
+        let from = self.buffer.len();
+        self.buffer.reserve(16 * 1024);
+        let slice = std::mem::take(&mut self.buffer).slice_mut(from..);
+        let (read, slice) = self.stream.read(slice).await;
+        self.buffer = slice.into_inner();
+        match read? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Connections that stay open and ask nothing until they are told to.
+pub(super) struct Idle(Vec<Client>);
+
+impl Idle {
+    /// Opens so many, each of which has asked once.
+    ///
+    /// # Errors
+    /// When one cannot be opened or is not answered.
+    pub(super) async fn open(load: &Load) -> io::Result<Idle> {
+        let mut clients = Vec::new();
+        for _ in 0..load.connections {
+            let mut client = Client::connect(load.to).await?;
+            client.ask(load.request.to_vec()).await?;
+            client.buffer = Vec::new();
+            clients.push(client);
+        }
+        Ok(Idle(clients))
+    }
+
+    /// All ask at once; how long each waited.
+    pub(super) async fn burst(self, load: &Load) -> Outcome {
+        let shared = Rc::new(Shared {
+            load: load.clone(),
+            latency: RefCell::new(
+                Histogram::new_with_bounds(1, LONGEST, 3).expect("invariant: valid bounds"),
+            ),
+            answers: Cell::new(0),
+            errors: Cell::new(0),
+            counts: Cell::new(true),
+            over: Cell::new(false),
+        });
+        let start = Instant::now();
+        let one = |mut client: Client| {
+            let shared = shared.clone();
+            monoio::spawn(async move {
+                match client.ask(shared.load.request.to_vec()).await {
+                    Ok(_) => shared.answered(start),
+                    Err(_) => shared.failed(),
+                }
+            })
+        };
+        let asked: Vec<_> = self.0.into_iter().map(one).collect();
+        for client in asked {
+            client.await;
+        }
+        Outcome {
+            elapsed: start.elapsed(),
+            answers: shared.answers.get(),
+            errors: shared.errors.get(),
+            latency: shared.latency.borrow().clone(),
+        }
+    }
+}
