@@ -6,50 +6,20 @@
 //! ```
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot be made has failed")]
 
-use std::any::Any;
-use std::rc::Rc;
-
 use divan::Bencher;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use ringway_config::load_str;
-use ringway_engine::clock;
 use ringway_engine::exchange::Exchange;
-use ringway_engine::filter::{Core, Filter, Job, Settings as _, Step, Verdict, Waiting};
-use ringway_filters::FilterSettings;
+use ringway_engine::filter::{Filter, Step, Verdict};
 use serde_json::json;
+
+use common::{exchange, filter};
+
+mod common;
 
 const SECRET: &str = "a-secret-of-the-benches-with-32-bytes-and-more";
 
 fn main() {
     divan::main();
-}
-
-/// The only core, with nothing beside it.
-struct OnlyCore;
-
-impl Core for OnlyCore {
-    fn id(&self) -> usize {
-        0
-    }
-
-    fn count(&self) -> usize {
-        1
-    }
-
-    fn spawn(&self, _: Waiting<()>) {
-        unreachable!("nothing runs beside what is measured")
-    }
-
-    fn compute(&self, _: Job) -> Waiting<Option<Box<dyn Any + Send>>> {
-        unreachable!("nothing that is measured waits")
-    }
-}
-
-fn filter(settings: &str) -> Rc<dyn Filter> {
-    let text = format!("global_filters: [{settings}]\nroutes: [{{name: a, respond: {{}}}}]\n");
-    let config = load_str::<FilterSettings>("bench.yaml", &text, &|_| None).unwrap().config;
-    let core: Rc<dyn Core> = Rc::new(OnlyCore);
-    config.global_filters[0].build().unwrap().instance(&core)
 }
 
 /// A token such as login services make: some 600 bytes.
@@ -65,19 +35,14 @@ fn token(id: u64) -> String {
     encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap()
 }
 
-fn exchange(field: &str) -> Exchange {
-    let head = format!("GET /a HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n");
-    Exchange::with_request(head.as_bytes(), clock::now()).unwrap()
-}
-
 fn pass(filter: &dyn Filter, exchange: &mut Exchange) {
     assert!(matches!(filter.on_request(exchange), Step::Now(Verdict::Continue)));
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1_000)]
 fn remembered_token(bencher: Bencher<'_, '_>) {
     let filter = filter(&format!("auth: {{type: jwt, secret: {SECRET}}}"));
-    let mut exchange = exchange(&format!("Authorization: Bearer {}", token(0)));
+    let mut exchange = exchange(&format!("Authorization: Bearer {}\r\n", token(0)));
     pass(&*filter, &mut exchange);
     bencher.bench_local(|| pass(&*filter, &mut exchange));
 }
@@ -88,12 +53,12 @@ fn token_that_is_verified(bencher: Bencher<'_, '_>) {
     let mut next = 0;
     let fresh = || {
         next += 1;
-        exchange(&format!("Authorization: Bearer {}", token(next)))
+        exchange(&format!("Authorization: Bearer {}\r\n", token(next)))
     };
     bencher.with_inputs(fresh).bench_local_refs(|exchange| pass(&*filter, exchange));
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1_000)]
 fn api_key(bencher: Bencher<'_, '_>) {
     let consumers: String = (0..1_000)
         .map(|n| {
@@ -103,6 +68,6 @@ fn api_key(bencher: Bencher<'_, '_>) {
         .collect();
     let settings = format!("auth: {{type: api_key, forward: true, consumers: [{consumers}]}}");
     let filter = filter(&settings);
-    let mut exchange = exchange("X-API-Key: key-500");
+    let mut exchange = exchange("X-API-Key: key-500\r\n");
     bencher.bench_local(|| pass(&*filter, &mut exchange));
 }

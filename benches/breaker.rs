@@ -8,20 +8,19 @@
 //! With several threads each has an instance of its own of the same breaker, as cores have.
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot be made has failed")]
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use ringway_config::load_str;
-use ringway_engine::clock;
 use ringway_engine::exchange::Exchange;
-use ringway_engine::filter::{Blueprint, Core, Filter, Job, Next, Outcome, Settings as _};
-use ringway_engine::filter::{Verdict, Waiting};
+use ringway_engine::filter::{Blueprint, Filter, Next, Outcome, Verdict};
 use ringway_engine::shared::Shared;
-use ringway_filters::FilterSettings;
+
+use common::{build, core};
+
+mod common;
 
 /// One core, and four.
 const THREADS: [usize; 2] = [1, 4];
@@ -33,36 +32,8 @@ fn main() {
     divan::main();
 }
 
-/// One of the cores.
-struct OneCore(usize);
-
-impl Core for OneCore {
-    fn id(&self) -> usize {
-        self.0
-    }
-
-    fn count(&self) -> usize {
-        THREADS[1]
-    }
-
-    fn spawn(&self, _: Waiting<()>) {
-        unreachable!("a breaker runs nothing beside")
-    }
-
-    fn compute(&self, _: Job) -> Waiting<Option<Box<dyn Any + Send>>> {
-        unreachable!("a breaker computes nothing")
-    }
-}
-
-fn build(entry: &str) -> Shared<dyn Blueprint> {
-    let text = format!("global_filters:\n  - {entry}\nroutes: [{{name: a, respond: {{}}}}]\n");
-    let config = load_str::<FilterSettings>("bench.yaml", &text, &|_| None).unwrap().config;
-    config.global_filters[0].build().unwrap()
-}
-
 fn exchange() -> Exchange {
-    let head = b"GET / HTTP/1.1\r\nHost: gateway.test\r\n\r\n";
-    let mut exchange = Exchange::with_request(head, clock::now()).unwrap();
+    let mut exchange = common::exchange("");
     exchange.route_name.push_str("orders");
     exchange.upstream.push_str("orders-backend");
     exchange
@@ -95,8 +66,7 @@ fn decide(bencher: Bencher<'_, '_>, breaker: &Shared<dyn Blueprint>, pass: bool)
             warm.take_if(|(of, ..)| *of != stamp);
             let (_, filter, exchange) = warm.get_or_insert_with(|| {
                 let number = next_core.fetch_add(1, Ordering::Relaxed);
-                let core: Rc<dyn Core> = Rc::new(OneCore(number));
-                (stamp, breaker.instance(&core), exchange())
+                (stamp, breaker.instance(&core(number, THREADS[1])), exchange())
             });
             for _ in 0..BATCH {
                 assert_eq!(attempt(&**filter, exchange, 200), pass);
@@ -121,7 +91,6 @@ fn closed_with_ratio(bencher: Bencher<'_, '_>) {
 #[divan::bench(threads = THREADS)]
 fn open(bencher: Bencher<'_, '_>) {
     let breaker = build("circuit_breaker: {threshold: 1, timeout: 1d}");
-    let core: Rc<dyn Core> = Rc::new(OneCore(0));
-    assert!(attempt(&*breaker.instance(&core), &mut exchange(), 500));
+    assert!(attempt(&*breaker.instance(&core(0, THREADS[1])), &mut exchange(), 500));
     decide(bencher, &breaker, false);
 }

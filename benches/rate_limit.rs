@@ -8,19 +8,18 @@
 //! figures with as many threads as there are cores are those of the contended limit.
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot be made has failed")]
 
-use std::any::Any;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use ringway_config::load_str;
-use ringway_engine::clock;
 use ringway_engine::exchange::Exchange;
-use ringway_engine::filter::{Blueprint, Core, Filter, Job, Settings as _, Step, Waiting};
-use ringway_engine::shared::Shared;
-use ringway_filters::FilterSettings;
+use ringway_engine::filter::{Filter, Step};
+
+use common::{build, core};
+
+mod common;
 
 /// One core, and as many as four.
 const THREADS: [usize; 3] = [1, 2, 4];
@@ -35,40 +34,12 @@ fn main() {
     divan::main();
 }
 
-/// One of the cores.
-struct OneCore(usize);
-
-impl Core for OneCore {
-    fn id(&self) -> usize {
-        self.0
-    }
-
-    fn count(&self) -> usize {
-        THREADS[2]
-    }
-
-    fn spawn(&self, _: Waiting<()>) {
-        unreachable!("a rate limit runs nothing beside")
-    }
-
-    fn compute(&self, _: Job) -> Waiting<Option<Box<dyn Any + Send>>> {
-        unreachable!("a rate limit computes nothing")
-    }
-}
-
-fn build(entry: &str) -> Shared<dyn Blueprint> {
-    let text = format!("global_filters:\n  - {entry}\nroutes: [{{name: a, respond: {{}}}}]\n");
-    let config = load_str::<FilterSettings>("bench.yaml", &text, &|_| None).unwrap().config;
-    config.global_filters[0].build().unwrap()
-}
-
 /// What a thread keeps: its instance, an exchange, and the number of the last client.
 type Warm = (Rc<dyn Filter>, Exchange, u32);
 
 /// Requests to one core of the limit, each from the next client.
 fn decide(bencher: Bencher, entry: &str) {
     let limit = build(entry);
-    let head = b"GET / HTTP/1.1\r\nHost: gateway.test\r\nX-Api-Key: 0123456789abcdef\r\n\r\n";
     thread_local! {
         static WARM: std::cell::RefCell<Option<Warm>> = const { std::cell::RefCell::new(None) };
     }
@@ -87,9 +58,8 @@ fn decide(bencher: Bencher, entry: &str) {
             }
             let (filter, exchange, client) = warm.get_or_insert_with(|| {
                 let number = id.fetch_add(1, Ordering::Relaxed);
-                let core: Rc<dyn Core> = Rc::new(OneCore(number));
-                let exchange = Exchange::with_request(head, clock::now()).unwrap();
-                (limit.instance(&core), exchange, number as u32 * CLIENTS / 4)
+                let exchange = common::exchange("X-Api-Key: 0123456789abcdef\r\n");
+                (limit.instance(&core(number, THREADS[2])), exchange, number as u32 * CLIENTS / 4)
             });
             for _ in 0..BATCH {
                 *client = (*client + 1) % CLIENTS;

@@ -80,12 +80,16 @@ impl Summary {
 impl std::fmt::Display for Summary {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Summary { routes, upstreams, listeners } = self;
-        let counted = |number: &usize, what| match number {
-            1 => format!("1 {what}"),
-            number => format!("{number} {what}s"),
-        };
-        let (routes, upstreams) = (counted(routes, "route"), counted(upstreams, "upstream"));
-        write!(out, "{routes}, {upstreams}, {}", counted(listeners, "listener"))
+        let (routes, upstreams) = (counted(*routes, "route"), counted(*upstreams, "upstream"));
+        write!(out, "{routes}, {upstreams}, {}", counted(*listeners, "listener"))
+    }
+}
+
+/// So many of them, as it is said: `1 route`, `2 routes`.
+pub(crate) fn counted(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        number => format!("{number} {what}s"),
     }
 }
 

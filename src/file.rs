@@ -141,8 +141,11 @@ pub(crate) fn fixed(
         ("workers.pin", old.pin != new.pin),
     ];
     let place = |config: &Config<_>| config.admin.as_ref().map(|admin| admin.listen);
-    let moved = [("admin.listen", place(before) != place(after))];
-    let changed = changed.into_iter().chain(moved).filter(|(_, changed)| *changed);
+    let others = [
+        ("admin.listen", place(before) != place(after)),
+        ("log.format", before.log.format != after.log.format),
+    ];
+    let changed = changed.into_iter().chain(others).filter(|(_, changed)| *changed);
     changed
         .map(|(field, _)| BuildError {
             path: field.to_owned(),
@@ -167,6 +170,18 @@ impl Trouble {
                 help: Some("name the file with `-c`, or see `ringway demo`".to_owned()),
                 snippet: String::new(),
             }]),
+        }
+    }
+
+    /// What is wrong with a file that was there when the gateway was started.
+    pub(crate) fn of_running(&self) -> String {
+        match self {
+            Trouble::Wrong(diagnostics) => diagnostics.to_string(),
+            Trouble::Missing(path) => format!(
+                "the file {} is gone: what was read from it last is served on; put it back, or \
+                 another in its place",
+                path.display()
+            ),
         }
     }
 

@@ -2,19 +2,30 @@
 
 use std::path::PathBuf;
 
-use ringway_config::Config;
+use ringway_config::{Config, Source};
 use ringway_engine::Snapshot;
 use ringway_engine::reload::Loader;
 use ringway_filters::FilterSettings;
 
 use crate::diff;
 use crate::file::{FileArgument, Opened, Text};
+use crate::logging::Shown;
 
 /// Loads the file again, and remembers what it said when it was last served by.
 pub(crate) struct FileLoader {
     file: FileArgument,
     served: Served,
-    loaded: Option<Served>,
+    loaded: Option<Loaded>,
+    /// What the program shows of what it says about itself, where that can be changed.
+    shown: Option<Shown>,
+}
+
+/// What is served by as soon as it is published.
+struct Loaded {
+    served: Served,
+    /// Where everything stands in the file, which nobody needs any more. To free it takes time, and
+    /// there is more of that once the workers have adopted the snapshot.
+    _source: Source,
 }
 
 /// What is served by.
@@ -25,21 +36,26 @@ struct Served {
 
 impl FileLoader {
     /// A loader of this file, and the snapshot to begin with, made of what it says now.
-    pub(crate) fn new(file: FileArgument, opened: Opened) -> (FileLoader, Snapshot) {
-        let (served, snapshot) = Served::of(opened);
-        (FileLoader { file, served, loaded: None }, snapshot)
+    pub(crate) fn new(
+        file: FileArgument,
+        opened: Opened,
+        shown: Option<Shown>,
+    ) -> (FileLoader, Snapshot) {
+        let (Loaded { served, .. }, snapshot) = Loaded::of(opened);
+        (FileLoader { file, served, loaded: None, shown }, snapshot)
     }
 
     fn open(&self, before: &Snapshot) -> Result<Opened, String> {
         let opened = self.file.open_after(Some((&self.served.config, before)));
-        opened.map_err(|trouble| trouble.diagnostics().to_string())
+        opened.map_err(|trouble| trouble.of_running())
     }
 }
 
-impl Served {
-    fn of(opened: Opened) -> (Served, Snapshot) {
+impl Loaded {
+    fn of(opened: Opened) -> (Loaded, Snapshot) {
         let text = Text::of(&opened.source);
-        (Served { config: opened.config, text }, opened.snapshot)
+        let served = Served { config: opened.config, text };
+        (Loaded { served, _source: opened.source }, opened.snapshot)
     }
 }
 
@@ -50,19 +66,21 @@ impl Loader for FileLoader {
         for warning in &opened.warnings.0 {
             tracing::warn!(file = %warning.file, line = warning.line, "{}", warning.message);
         }
-        let (served, snapshot) = Served::of(opened);
-        self.loaded = Some(served);
+        let (loaded, snapshot) = Loaded::of(opened);
+        self.loaded = Some(loaded);
         Ok(snapshot)
     }
 
     fn published(&mut self) {
-        if let Some(loaded) = self.loaded.take() {
-            self.served = loaded;
+        let Some(loaded) = self.loaded.take() else { return };
+        let before = std::mem::replace(&mut self.served, loaded.served);
+        if let Some(shown) = &self.shown {
+            shown.follow(before.config.log.level, self.served.config.log.level);
         }
     }
 
     fn preview(&mut self, _: &Snapshot) -> Result<serde_json::Value, String> {
-        let new = self.file.open().map_err(|trouble| trouble.diagnostics().to_string())?;
+        let new = self.file.open().map_err(|trouble| trouble.of_running())?;
         // What is served by has been read before, and is read in the same way again.
         let old = self.served.text.open().map_err(|wrong| wrong.to_string())?;
         serde_json::to_value(diff::compare(&old, &new)).map_err(|error| error.to_string())

@@ -3,7 +3,7 @@
 
 use ringway_config::{Level, Log, LogFormat};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::paint::{Paint, err};
 
@@ -15,6 +15,18 @@ pub(crate) const VARIABLE: &str = "RINGWAY_LOG";
 pub(crate) struct Logging {
     writer: Option<WorkerGuard>,
     dropped: ErrorCounter,
+    /// What is shown, for whoever changes it; taken once.
+    pub(crate) shown: Option<Shown>,
+}
+
+/// Puts another filter in the place of the one that decides what is shown.
+type Exchange = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send>;
+
+/// What is shown, which can change while the gateway runs.
+pub(crate) struct Shown {
+    exchange: Exchange,
+    /// The environment decides, whatever the file says.
+    overridden: bool,
 }
 
 /// Starts logging as the file and the environment say.
@@ -22,18 +34,56 @@ pub(crate) struct Logging {
 /// # Errors
 /// The sentence to print, if [`VARIABLE`] is not understood.
 pub(crate) fn start(log: &Log) -> Result<Logging, String> {
-    let filter = filter(log.level, std::env::var(VARIABLE).ok().as_deref())?;
+    let variable = std::env::var(VARIABLE).ok();
+    let overridden = variable.as_ref().is_some_and(|directives| !directives.trim().is_empty());
+    let filter = filter(log.level, variable.as_deref())?;
     let (queue, writer) = NonBlockingBuilder::default().lossy(true).finish(std::io::stderr());
     let dropped = queue.error_counter();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(queue)
         .with_ansi(Paint::stderr().is_on());
-    match log.format {
-        LogFormat::Text => subscriber.init(),
-        LogFormat::Json => subscriber.json().init(),
+    let exchange: Exchange = match log.format {
+        LogFormat::Text => {
+            let subscriber = subscriber.with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            subscriber.init();
+            Box::new(move |filter| handle.reload(filter))
+        }
+        LogFormat::Json => {
+            let subscriber = subscriber.json().with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            subscriber.init();
+            Box::new(move |filter| handle.reload(filter))
+        }
+    };
+    let shown = Some(Shown { exchange, overridden });
+    Ok(Logging { writer: Some(writer), dropped, shown })
+}
+
+impl Shown {
+    /// Shows from now on what the file says, and tells so where that is something else.
+    pub(crate) fn follow(&self, before: Level, now: Level) {
+        if before == now {
+            return;
+        }
+        let quiet = matches!(before, Level::Error | Level::Warn);
+        let (before, now) = (before.as_str(), now.as_str());
+        if self.overridden {
+            tracing::warn!("`log.level: {now}` changes nothing: {VARIABLE} overrides it");
+            return;
+        }
+        // Said by the level of before, unless that would not show it.
+        let tell = || tracing::info!(before, now, "`log.level` has changed");
+        if !quiet {
+            tell();
+        }
+        match (self.exchange)(EnvFilter::new(now)) {
+            Ok(()) if quiet => tell(),
+            Ok(()) => {}
+            Err(error) => tracing::error!(%error, "`log.level` cannot be changed"),
+        }
     }
-    Ok(Logging { writer: Some(writer), dropped })
 }
 
 /// What to show: the environment's word, or else the file's level.

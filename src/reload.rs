@@ -11,6 +11,7 @@ use ringway_engine::local;
 use serde_json::Value;
 
 use crate::Exit;
+use crate::check::counted;
 use crate::diff::{self, Diff};
 use crate::paint::{Paint, err, out, out_json};
 
@@ -74,12 +75,12 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
         }
         None => {
             let number = |field| answer.get(field).and_then(Value::as_u64).unwrap_or_default();
+            let counted = |field, what| counted(number(field) as usize, what);
             out(format_args!(
-                "reloaded: {} routes, {} upstreams, {} listeners; built in {} ms, adopted by every \
-                 worker after {} ms\n",
-                number("routes"),
-                number("upstreams"),
-                number("listeners"),
+                "reloaded: {}, {}, {}; built in {} ms, adopted by every worker after {} ms\n",
+                counted("routes", "route"),
+                counted("upstreams", "upstream"),
+                counted("listeners", "listener"),
                 number("build_ms"),
                 number("adopted_ms"),
             ));

@@ -15,7 +15,7 @@ RINGWAY_LOG overrides the level: error, warn, info, debug or trace).
 
 SIGHUP, `ringway reload` and a change of the file (`reload.watch`) have it read again: what has
 changed is served by from the next request on, and nothing changes if the file has an error. Only
-`workers:` and `admin.listen` cannot change while it runs.
+`workers:`, `admin.listen` and `log.format` cannot change while it runs.
 
 Ctrl-C or SIGTERM stops it: no new connections, then open requests are finished, for as long as
 `server.drain_timeout` allows; the exit code is then 0. Exit code 1: it could not start.")]
@@ -37,14 +37,15 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
         err(format_args!("{}: {message}\n", Paint::stderr().bad("error")));
         Exit::Failed
     };
-    let _flushed_at_the_end = match logging::start(&opened.config.log) {
+    let mut flushed_at_the_end = match logging::start(&opened.config.log) {
         Ok(logging) => logging,
         Err(message) => return failed(&message),
     };
     for warning in &opened.warnings.0 {
         tracing::warn!(file = %warning.file, line = warning.line, "{}", warning.message);
     }
-    let (loader, snapshot) = FileLoader::new(arguments.file.clone(), opened);
+    let shown = flushed_at_the_end.shown.take();
+    let (loader, snapshot) = FileLoader::new(arguments.file.clone(), opened, shown);
     match gateway::run(snapshot, Box::new(loader)) {
         Ok(()) => Exit::Done,
         Err(error) => failed(&error),

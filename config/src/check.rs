@@ -17,8 +17,11 @@ use crate::template;
 use crate::units::{Bytes, Period};
 use crate::workers::{Count, Workers};
 
-/// Checks what could be read. `routes` has each route with its number in the file, `upstreams` the
-/// names of all upstreams, whether they could be read or not.
+pub(crate) use route::check as check_route;
+
+/// Checks what could be read, but for each route by itself ([`check_route`]). `routes` has each
+/// route with its number in the file, `upstreams` the names of all upstreams, whether they could be
+/// read or not.
 pub(crate) fn check<F>(
     config: &Config<F>,
     routes: &[(usize, Route<F>)],
@@ -37,9 +40,6 @@ pub(crate) fn check<F>(
         check_period(upstream.timeouts.connect, format!("{path}.timeouts.connect"), findings);
         check_period(upstream.timeouts.first_byte, format!("{path}.timeouts.first_byte"), findings);
         check_period(upstream.timeouts.idle, format!("{path}.timeouts.idle"), findings);
-    }
-    for (index, route) in routes {
-        route::check(route, &format!("routes[{index}]"), findings);
     }
     check_names(routes, upstreams, findings);
     check_references(routes, upstreams, findings);

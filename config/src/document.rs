@@ -3,16 +3,19 @@
 //! The tree is what the sections are read from (see [`crate::reader`]) and what a diagnostic finds
 //! its place in. It is bounded in size and depth, aliases included, before anything is built of it.
 
+mod node;
+mod parts;
+
 use std::collections::HashMap;
-use std::collections::hash_map::Entry as Seen;
-use std::ops::Range;
 use std::sync::Arc;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
 use crate::Environment;
 use crate::environment::{self, Hidden};
-use crate::secret::{holds_password, looks_secret, says_nothing_secret};
+use crate::secret::{holds_password, looks_secret};
+
+pub(crate) use node::{Entry, Node, Place, Scalar, Value};
 
 /// The largest file, in bytes: a hundred times what 1,000 routes need.
 pub(crate) const MAX_TEXT: usize = 16 << 20;
@@ -22,98 +25,6 @@ const MAX_NODES: usize = 1_000_000;
 
 /// The deepest nesting: the format itself needs eight levels, filters have the rest.
 const MAX_DEPTH: usize = 32;
-
-/// A place in the text: a range of bytes.
-pub(crate) type Place = Range<usize>;
-
-/// A value of the document.
-pub(crate) struct Node {
-    pub(crate) place: Place,
-    pub(crate) value: Value,
-    /// How many nodes there are from here down, aliases written out.
-    size: usize,
-    /// How many levels there are from here down, aliases written out.
-    height: usize,
-}
-
-pub(crate) enum Value {
-    Scalar(Scalar),
-    List(Vec<Arc<Node>>),
-    Map(Vec<Entry>),
-}
-
-impl Node {
-    /// Whether the value of a field that looks secret is to be hidden.
-    fn may_be_secret(&self) -> bool {
-        match &self.value {
-            Value::Scalar(scalar) => !says_nothing_secret(&scalar.text, scalar.plain),
-            Value::List(items) => items.iter().any(|item| item.may_be_secret()),
-            Value::Map(_) => false,
-        }
-    }
-}
-
-/// A key and its value.
-pub(crate) struct Entry {
-    pub(crate) key: Box<str>,
-    pub(crate) key_place: Place,
-    pub(crate) value: Arc<Node>,
-}
-
-/// A value that is no collection, after environment variables have been put in.
-pub(crate) struct Scalar {
-    /// What it says.
-    pub(crate) text: Box<str>,
-    /// What it says as a template, where that differs (see [`environment::Resolved`]).
-    pub(crate) template: Option<Box<str>>,
-    /// Whether it is written without quotes, so that it may be a number.
-    pub(crate) plain: bool,
-    /// Whether a part came from the environment.
-    pub(crate) from_env: bool,
-    /// Whether a part came from the environment or from the default of a variable. Then it may be a
-    /// number in quotes too, because within `{…}` and `[…]` YAML asks for quotes around `${…}`.
-    pub(crate) substituted: bool,
-    /// The first request variable in it, such as `${service}`.
-    pub(crate) variable: Option<Box<str>>,
-    /// Whether it could not be resolved, which has been said already.
-    pub(crate) broken: bool,
-}
-
-impl Node {
-    /// The value of a key.
-    pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
-        match &self.value {
-            Value::Map(entries) => entries.iter().find(|entry| &*entry.key == key),
-            _ => None,
-        }
-    }
-
-    /// The same; where no key is equal, one that differs in case: header names are lowered.
-    pub(crate) fn get_any_case(&self, key: &str) -> Option<&Entry> {
-        self.get(key).or_else(|| match &self.value {
-            Value::Map(entries) => entries.iter().find(|entry| entry.key.eq_ignore_ascii_case(key)),
-            _ => None,
-        })
-    }
-
-    /// Nothing, at a place.
-    pub(crate) fn empty(place: Place) -> Node {
-        Node { place, value: Value::Map(Vec::new()), size: 1, height: 1 }
-    }
-
-    /// Whether nothing is written here: `key:`, `key: ~` or `key: null`.
-    pub(crate) fn is_null(&self) -> bool {
-        match &self.value {
-            Value::Scalar(scalar) => {
-                scalar.plain
-                    && !scalar.substituted
-                    && !scalar.broken
-                    && matches!(&*scalar.text, "" | "~" | "null" | "Null" | "NULL")
-            }
-            _ => false,
-        }
-    }
-}
 
 /// Something wrong with the text as such.
 pub(crate) struct Fault {
@@ -143,33 +54,12 @@ pub(crate) struct Document {
 
 /// Takes a text apart and puts the environment in.
 pub(crate) fn parse(text: &str, env: Environment<'_>) -> Document {
-    take_apart(text, Some(env))
+    parts::parse(text, env).unwrap_or_else(|| Builder::new(text, Some(env)).read())
 }
 
 /// Takes a text apart and leaves its values as they are written, `${NAME}` and all.
 pub(crate) fn parse_as_written(text: &str) -> Document {
-    take_apart(text, None)
-}
-
-fn take_apart(text: &str, env: Option<Environment<'_>>) -> Document {
-    let mut builder = Builder {
-        text,
-        env,
-        document: Document::default(),
-        open: Vec::new(),
-        anchors: HashMap::new(),
-        nodes: 0,
-    };
-    match builder.run() {
-        Ok(()) => builder.document.whole = true,
-        Err(fault) => {
-            builder.document.last_key =
-                builder.open.iter_mut().rev().find_map(|open| open.key.take()).map(|key| key.0);
-            builder.document.root = None;
-            builder.document.faults.push(fault);
-        }
-    }
-    builder.document
+    Builder::new(text, None).read()
 }
 
 /// A collection whose end has not been seen.
@@ -178,11 +68,37 @@ struct Open {
     anchor: usize,
     value: Value,
     /// The key that waits for its value.
-    key: Option<(Box<str>, Place)>,
-    /// Where each key was first written.
-    keys: HashMap<Box<str>, Place>,
+    key: Option<Key>,
+    /// The places of the entries by their keys, as far as there are too many to look through.
+    index: HashMap<Box<str>, usize>,
     size: usize,
     height: usize,
+}
+
+/// A key that waits for its value.
+struct Key {
+    text: Box<str>,
+    place: Place,
+    /// It has been written before in the same map.
+    again: bool,
+}
+
+/// The entries of a map that are looked through for a key; with more, they are indexed.
+const FEW: usize = 16;
+
+impl Open {
+    /// Where a key was first written, if it was.
+    fn first(&mut self, key: &str) -> Option<&Place> {
+        let Value::Map(entries) = &self.value else { return None };
+        let found = if entries.len() <= FEW {
+            entries.iter().position(|entry| &*entry.key == key)
+        } else {
+            let new = entries.iter().enumerate().skip(self.index.len());
+            self.index.extend(new.map(|(at, entry)| (entry.key.clone(), at)));
+            self.index.get(key).copied()
+        };
+        found.map(|at| &entries[at].key_place)
+    }
 }
 
 struct Builder<'a> {
@@ -193,9 +109,38 @@ struct Builder<'a> {
     open: Vec<Open>,
     anchors: HashMap<usize, Arc<Node>>,
     nodes: usize,
+    /// Bytes at the beginning of the text that are not in the file, and where in it the rest is.
+    head: usize,
+    moved: usize,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    fn new(text: &'a str, env: Option<Environment<'a>>) -> Builder<'a> {
+        Builder {
+            text,
+            env,
+            document: Document::default(),
+            open: Vec::new(),
+            anchors: HashMap::new(),
+            nodes: 0,
+            head: 0,
+            moved: 0,
+        }
+    }
+
+    fn read(mut self) -> Document {
+        match self.run() {
+            Ok(()) => self.document.whole = true,
+            Err(fault) => {
+                let mut open = self.open.into_iter().rev();
+                self.document.last_key = open.find_map(|open| open.key).map(|key| key.text);
+                self.document.root = None;
+                self.document.faults.push(fault);
+            }
+        }
+        self.document
+    }
+
     fn run(&mut self) -> Result<(), Fault> {
         if self.text.len() > MAX_TEXT {
             return Err(fault(
@@ -270,7 +215,8 @@ impl Builder<'_> {
     fn place(&self, span: &Span) -> Place {
         let start = span.start.byte_offset().unwrap_or(0).min(self.text.len());
         let end = span.end.byte_offset().unwrap_or(start).clamp(start, self.text.len());
-        start..end
+        let in_file = |at: usize| at.saturating_sub(self.head) + self.moved;
+        in_file(start)..in_file(end)
     }
 
     /// Whether the next node is a key.
@@ -321,20 +267,17 @@ impl Builder<'_> {
             ));
         }
         let Some(open) = self.open.last_mut() else { return Ok(()) };
-        match open.keys.entry(key.into()) {
-            Seen::Vacant(seen) => {
-                seen.insert(place.clone());
-            }
-            Seen::Occupied(seen) => {
-                let first = self.text[..seen.get().start].matches('\n').count() + 1;
-                self.document.faults.push(fault(
-                    place.clone(),
-                    format!("`{key}` is written twice"),
-                    format!("keep one: the first is in line {first}"),
-                ));
-            }
+        let first = open.first(key).map(|first| first.start);
+        if let Some(first) = first {
+            let before = self.text.get(..first).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            self.document.faults.push(fault(
+                place.clone(),
+                format!("`{key}` is written twice"),
+                format!("keep one: the first is in line {line}"),
+            ));
         }
-        open.key = Some((key.into(), place));
+        open.key = Some(Key { text: key.into(), place, again: first.is_some() });
         Ok(())
     }
 
@@ -352,7 +295,7 @@ impl Builder<'_> {
             anchor,
             value,
             key: None,
-            keys: HashMap::new(),
+            index: HashMap::new(),
             size: 1,
             height: 1,
         });
@@ -421,13 +364,13 @@ impl Builder<'_> {
         match &mut open.value {
             Value::List(items) => items.push(node),
             Value::Map(entries) => {
-                let Some((key, key_place)) = open.key.take() else { return Ok(()) };
-                if looks_secret(&key) && node.may_be_secret() {
+                let Some(key) = open.key.take() else { return Ok(()) };
+                if looks_secret(&key.text) && node.may_be_secret() {
                     self.document.secrets.push(node.place.clone());
                 }
                 // Of a key that is written twice, the first counts.
-                if open.keys.get(&key) == Some(&key_place) {
-                    entries.push(Entry { key, key_place, value: node });
+                if !key.again {
+                    entries.push(Entry { key: key.text, key_place: key.place, value: node });
                 }
             }
             Value::Scalar(_) => {}

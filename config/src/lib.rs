@@ -156,14 +156,14 @@ pub struct Loaded<F> {
     pub source: Source,
 }
 
-/// Looks up an environment variable.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+/// Looks up an environment variable. A large file is read by several threads.
+pub type Environment<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 
 /// Reads a file. `env` gives the value of an environment variable.
 ///
 /// # Errors
 /// Everything that is wrong with the file, at once.
-pub fn load<F: DeserializeOwned>(
+pub fn load<F: DeserializeOwned + Send>(
     path: &Path,
     env: Environment<'_>,
 ) -> Result<Loaded<F>, Diagnostics> {
@@ -201,7 +201,7 @@ fn unread(name: String, message: String, help: &str) -> Diagnostics {
 ///
 /// # Errors
 /// Everything that is wrong with the text, at once.
-pub fn load_str<F: DeserializeOwned>(
+pub fn load_str<F: DeserializeOwned + Send>(
     name: &str,
     text: &str,
     env: Environment<'_>,

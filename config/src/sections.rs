@@ -1,7 +1,9 @@
 //! The sections of a file, each read by itself, so that what is wrong in one hides nothing in
 //! another.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 
 use indexmap::IndexMap;
 use serde::de::{Deserialize, DeserializeOwned};
@@ -21,7 +23,7 @@ pub(crate) const SECTIONS: [&str; 8] =
     ["workers", "server", "log", "reload", "admin", "upstreams", "routes", "global_filters"];
 
 /// Reads all sections below the topmost node. What is wrong is added to the findings.
-pub(crate) fn read<F: DeserializeOwned>(
+pub(crate) fn read<F: DeserializeOwned + Send>(
     root: Option<&Node>,
     source: &Source,
     findings: &mut Findings<'_>,
@@ -58,7 +60,7 @@ struct Reading<'a, 'f, F> {
     upstreams: Vec<String>,
 }
 
-impl<F: DeserializeOwned> Reading<'_, '_, F> {
+impl<F: DeserializeOwned + Send> Reading<'_, '_, F> {
     /// The sections that are written.
     fn entries<'n>(&mut self, root: Option<&'n Node>) -> &'n [Entry] {
         let Some(root) = root.filter(|root| !root.is_null()) else {
@@ -141,28 +143,49 @@ impl<F: DeserializeOwned> Reading<'_, '_, F> {
 
     fn routes(&mut self, entry: Option<&Entry>) {
         let Some(entry) = entry else { return };
-        for (index, node) in self.list(&entry.value, "routes", "- name: …").iter().enumerate() {
-            let path = format!("routes[{index}]");
-            let before = self.findings.errors.len();
-            let written: Option<RouteWritten<Skipped>> = self.read(node, &path, "");
-            let filters = match node.get("filters") {
-                // What is no list has been spoken about by the route.
-                Some(entry) if matches!(entry.value.value, Value::List(_)) => {
-                    self.filters(&entry.value, &format!("{path}.filters"))
-                }
-                _ => Some(Vec::new()),
-            };
-            let Some(written) = written else { continue };
-            let route = written.lower(&path, filters.unwrap_or_default(), self.findings);
-            if self.findings.errors.len() == before {
-                self.routes.push((index, route));
+        let nodes = self.list(&entry.value, "routes", "- name: …");
+        let source = self.source;
+        let read = |first: usize, nodes: &[Arc<Node>]| {
+            let mut findings = Findings::new(source);
+            let routes = Vec::with_capacity(nodes.len());
+            let mut reading =
+                Reading { source, findings: &mut findings, routes, upstreams: Vec::new() };
+            nodes.iter().enumerate().for_each(|(at, node)| reading.route(first + at, node));
+            (reading.routes, findings)
+        };
+        for (routes, findings) in in_shares(nodes, &read) {
+            match self.routes.is_empty() {
+                true => self.routes = routes,
+                false => self.routes.extend(routes),
             }
+            self.findings.errors.extend(findings.errors);
+            self.findings.warnings.extend(findings.warnings);
+        }
+    }
+
+    fn route(&mut self, index: usize, node: &Node) {
+        let path = format!("routes[{index}]");
+        let before = self.findings.errors.len();
+        let written: Option<RouteWritten<Skipped>> = self.read(node, &path, "");
+        let filters = match node.get("filters") {
+            // What is no list has been spoken about by the route.
+            Some(entry) if matches!(entry.value.value, Value::List(_)) => {
+                self.filters(&entry.value, &format!("{path}.filters"))
+            }
+            _ => Some(Vec::new()),
+        };
+        let Some(written) = written else { return };
+        let route = written.lower(&path, filters.unwrap_or_default(), self.findings);
+        if self.findings.errors.len() == before {
+            check::check_route(&route, &path, self.findings);
+            self.routes.push((index, route));
         }
     }
 
     fn filters(&mut self, node: &Node, path: &str) -> Option<Vec<F>> {
-        let mut filters = Some(Vec::new());
-        for (index, node) in self.list(node, path, "- headers: {…}").iter().enumerate() {
+        let nodes = self.list(node, path, "- headers: {…}");
+        let mut filters = Some(Vec::with_capacity(nodes.len()));
+        for (index, node) in nodes.iter().enumerate() {
             let filter = self.read(node, &format!("{path}[{index}]"), "filter");
             filters = filters.zip(filter).map(|(mut filters, filter)| {
                 filters.push(filter);
@@ -186,4 +209,31 @@ impl<F: DeserializeOwned> Reading<'_, '_, F> {
             }
         }
     }
+}
+
+/// The fewest items that are worth a thread of their own, and the most threads.
+const SHARE: usize = 500;
+const MOST: usize = 8;
+
+/// Reads the items of a long list in several shares at once; each is told the number of its first
+/// item.
+fn in_shares<T: Send>(
+    nodes: &[Arc<Node>],
+    read: &(impl Fn(usize, &[Arc<Node>]) -> T + Sync),
+) -> Vec<T> {
+    let most = thread::available_parallelism().map_or(1, usize::from).min(MOST);
+    let count = (nodes.len() / SHARE).clamp(1, most);
+    let size = nodes.len().div_ceil(count).max(1);
+    let mut shares = nodes.chunks(size).enumerate().map(|(at, share)| (at * size, share));
+    let Some((_, first)) = shares.next() else { return Vec::new() };
+    thread::scope(|scope| {
+        let others: Vec<_> =
+            shares.map(|(at, share)| scope.spawn(move || read(at, share))).collect();
+        let first = read(0, first);
+        let others = others.into_iter().map(|share| match share.join() {
+            Ok(read) => read,
+            Err(panic) => resume_unwind(panic),
+        });
+        std::iter::once(first).chain(others).collect()
+    })
 }

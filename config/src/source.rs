@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::{Document, Node, Place, Value};
@@ -22,11 +22,13 @@ const SHORT: usize = 4;
 pub struct Source {
     file: String,
     text: Arc<str>,
-    /// Where each line begins.
-    lines: Arc<[usize]>,
+    /// Where each line begins, once somebody asks.
+    lines: OnceLock<Vec<usize>>,
     root: Option<Arc<Node>>,
-    /// What must not be shown in a message, the longest first.
-    hidden: Vec<Hidden>,
+    /// What came from the environment.
+    from_outside: Vec<Hidden>,
+    /// What must not be shown in a message, the longest first, once there is one.
+    hidden: OnceLock<Vec<Hidden>>,
     /// Where secrets are written.
     secrets: Vec<Place>,
     /// Where values came from the environment, and what they are.
@@ -45,23 +47,36 @@ impl Source {
         let mut source = Source {
             file: file.to_owned(),
             text: text.into(),
-            lines: std::iter::once(0)
-                .chain(text.match_indices('\n').map(|(at, _)| at + 1))
-                .collect(),
+            lines: OnceLock::new(),
             root: document.root.clone(),
-            hidden: std::mem::take(&mut document.hidden),
+            from_outside: std::mem::take(&mut document.hidden),
+            hidden: OnceLock::new(),
             secrets: std::mem::take(&mut document.secrets),
             from_env: std::mem::take(&mut document.from_env),
             opaque: document.last_key.as_deref().is_some_and(looks_secret),
         };
-        if let Some(root) = document.root.as_deref() {
-            hide_secrets(root, &mut source.hidden);
-        }
         source.secrets.sort_by_key(|place| (place.start, place.end));
-        source.hidden.retain(|hidden| !hidden.value.is_empty());
-        source.hidden.sort_by_key(|hidden| std::cmp::Reverse(hidden.value.len()));
-        source.hidden.dedup();
         source
+    }
+
+    fn lines(&self) -> &[usize] {
+        self.lines.get_or_init(|| {
+            let later = self.text.match_indices('\n').map(|(at, _)| at + 1);
+            std::iter::once(0).chain(later).collect()
+        })
+    }
+
+    fn hidden(&self) -> &[Hidden] {
+        self.hidden.get_or_init(|| {
+            let mut all = self.from_outside.clone();
+            if let Some(root) = self.root.as_deref() {
+                hide_secrets(root, &mut all);
+            }
+            all.retain(|hidden| !hidden.value.is_empty());
+            all.sort_by_key(|hidden| std::cmp::Reverse(hidden.value.len()));
+            all.dedup();
+            all
+        })
     }
 
     /// An error about a field, with the place found from the field's path, such as
@@ -192,8 +207,8 @@ impl Source {
         while !self.text.is_char_boundary(start) {
             start -= 1;
         }
-        let line = self.lines.partition_point(|begin| *begin <= start).max(1);
-        let line_start = self.lines.get(line - 1).copied().unwrap_or(0);
+        let line = self.lines().partition_point(|begin| *begin <= start).max(1);
+        let line_start = self.lines().get(line - 1).copied().unwrap_or(0);
         let line_end = self.text[start..].find('\n').map_or(self.text.len(), |at| start + at);
         let column = self.text[line_start..start].chars().count() + 1;
         if self.opaque {
@@ -259,7 +274,7 @@ impl Source {
     /// it in another case. What stands in the place of a value tells nothing.
     fn tells_of(&self, text: &str, value: &str) -> bool {
         let bare = |text: String, hidden: &Hidden| text.replace(&hidden.shown, "");
-        let text = self.hidden.iter().fold(text.to_owned(), bare).to_ascii_lowercase();
+        let text = self.hidden().iter().fold(text.to_owned(), bare).to_ascii_lowercase();
         let value = value.to_ascii_lowercase();
         let holds = |part: &[u8]| text.as_bytes().windows(SHORT).any(|window| window == part);
         value.as_bytes().windows(SHORT).any(holds)
@@ -268,7 +283,7 @@ impl Source {
     /// Takes out what must not be shown, and control characters.
     pub(crate) fn hide(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for hidden in &self.hidden {
+        for hidden in self.hidden() {
             if text.contains(&hidden.value) {
                 text = replace(&text, &hidden.value, &hidden.shown);
             }

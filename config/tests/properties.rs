@@ -158,4 +158,17 @@ fn ten_thousand_routes_load() {
     let loaded = common::load(&text);
     println!("10,000 routes in {:?}", started.elapsed());
     assert_eq!(loaded.map(|loaded| loaded.config.routes.len()), Ok(10_000));
+    // A large file is read in pieces, but what is wrong in any of them has its place.
+    let wrong = text.replace("name: r7777\n", "name: r7777\n    prefx: /\n");
+    let errors = common::load(&wrong).map(|_| ()).unwrap_err().0;
+    let [error] = errors.as_slice() else { panic!("{errors:?}") };
+    assert_eq!(
+        (error.path.as_str(), error.line),
+        ("routes[7777].prefx", 4 + 7777 * 6 + 2),
+        "{error}"
+    );
+    let twice = text.replace("name: r7777\n", "name: r5\n");
+    let errors = common::load(&twice).map(|_| ()).unwrap_err().0;
+    let [error] = errors.as_slice() else { panic!("{errors:?}") };
+    assert_eq!((error.path.as_str(), error.line), ("routes[7777].name", 4 + 7777 * 6 + 1));
 }

@@ -120,7 +120,7 @@ impl Stock {
         addresses: Shared<Addresses>,
         seed: u64,
     ) -> Rc<Stock> {
-        let seat = Seat { registry, worker: core.id() };
+        let seat = Seat::new(registry, core.id());
         Rc::new(Stock {
             core,
             seat,
@@ -178,6 +178,7 @@ impl Stock {
             upstream.sweep(now);
             Rc::strong_count(upstream) > 1
         });
+        self.seat.unwanted.sweep();
     }
 
     fn instance(&self, blueprint: &Shared<dyn Blueprint>) -> Rc<dyn Filter> {

@@ -4,30 +4,27 @@
 //! upstream may answer before it has heard the end, and is heard while it does.
 
 use std::cell::Cell;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::buffer::Buffer;
-use crate::clock;
 use crate::course::{Course, Ended};
 use crate::downstream::{After, Connection};
 use crate::error::{ClientError, Error, GatewayError, UpstreamError};
 use crate::exchange::{Answer, Exchange};
 use crate::filter::{Next, Outcome};
 use crate::forward::{self, RequestHeadPlan};
-use crate::http1::{self, Body, Scanner};
+use crate::http1::{self, Body};
 use crate::io::{Reader, Side, Writer, alongside};
-use crate::limits::INTERIM_ANSWERS;
-use crate::message::Version;
-use crate::relay::{Bounds, Framing, Incoming, RelayError, Upload, relay, relay_kept};
+use crate::limits::HEAD_GROWS;
+use crate::relay::{Bounds, Framing, Incoming, RelayError, relay};
 use crate::respond;
 use crate::response::{Relayed, Response};
 use crate::snapshot::Route;
 use crate::until::{self, Until};
-use crate::upload::{request_framing, upload_error};
+use crate::upload::{Upload, relay_kept, request_framing, upload_error};
 use crate::upstream::{Endpoint, Lease, Upstream};
 
 /// What every attempt of an exchange has in common.
@@ -97,7 +94,7 @@ impl Attempt<'_> {
     ) -> Attempted {
         let buffers = &self.course.worker.buffers;
         up.broken = None;
-        let mut out = buffers.usual();
+        let mut out = buffers.holding(exchange.request.raw.len() + HEAD_GROWS);
         if let Err(error) = self.write_request(connection, exchange, &lease, up, &mut out) {
             buffers.give(out);
             return Attempted::Failed { error, repeatable: false };
@@ -157,10 +154,12 @@ impl Attempt<'_> {
         client: &mut Writer<'_>,
         mut upload: Pin<&mut Side<S>>,
     ) -> Heard {
-        let head = self.receive_head(exchange, whole, reader, client);
-        let body = match alongside(upload.as_mut(), head).await {
-            Err(error) => return Heard::Nothing(error),
-            Ok(body) => body,
+        let body = {
+            let head = pin!(self.receive_head(exchange, whole, reader, client));
+            match alongside(upload.as_mut(), head).await {
+                Err(error) => return Heard::Nothing(error),
+                Ok(body) => body,
+            }
         };
         self.answered.set(true);
         self.endpoint.answered(exchange.response.head.status);
@@ -301,7 +300,7 @@ impl Attempt<'_> {
     }
 
     /// How long the upstream may take from the end of the request to the first byte of its answer.
-    fn first_byte(&self) -> Duration {
+    pub(crate) fn first_byte(&self) -> Duration {
         let of_upstream = self.upstream.plan.settings.timeouts.first_byte.0;
         self.route.first_byte.unwrap_or(of_upstream)
     }
@@ -356,100 +355,12 @@ impl Attempt<'_> {
     }
 
     /// True when the client asks for an upgrade that the route allows (HTTP_SAFETY rule 12).
-    fn wants_upgrade(&self, exchange: &Exchange) -> bool {
+    pub(crate) fn wants_upgrade(&self, exchange: &Exchange) -> bool {
         let request = &exchange.request;
         self.route.websocket
             && self.body == Body::Empty
             && http1::upgrade_requested(&request.head, request.raw())
                 .is_some_and(|token| token.eq_ignore_ascii_case(b"websocket"))
-    }
-
-    /// Reads up to the final head, passing interim ones on, and tells how its body is framed.
-    ///
-    /// The first byte has its deadline from the end of the request, so while the body goes up
-    /// there is none, and the upload sets it when it is done.
-    async fn receive_head(
-        &self,
-        exchange: &mut Exchange,
-        whole: bool,
-        reader: &mut Reader<'_>,
-        client: &mut Writer<'_>,
-    ) -> Result<Body, Error> {
-        let from = self.from;
-        let buffers = &self.course.worker.buffers;
-        let limits = &self.course.rules().head;
-        let upgradable = self.wants_upgrade(exchange);
-        let time = self.first_byte();
-        exchange.response.reset();
-        exchange.response.raw.clear();
-        let mut scanner = Scanner::default();
-        if whole {
-            reader.within(time);
-        } else {
-            reader.any_time();
-        }
-        loop {
-            let bad = |e| UpstreamError::Head(from, e);
-            let response = &mut exchange.response;
-            let Some(len) = scanner.scan(response.raw.filled(), limits).map_err(bad)? else {
-                let raw = buffers.widen(std::mem::take(&mut response.raw));
-                let (read, raw) = reader.read(raw).await;
-                response.raw = raw;
-                match read {
-                    Ok(1..) => {
-                        exchange.times.first_byte.get_or_insert_with(clock::now);
-                        continue;
-                    }
-                    Err(e) if e.kind() == io::ErrorKind::TimedOut => {
-                        return Err(UpstreamError::FirstByteTimeout(from).into());
-                    }
-                    Ok(0) | Err(_) => return Err(UpstreamError::Closed(from).into()),
-                }
-            };
-            let bytes = &response.raw.filled()[..len];
-            http1::parse_response(bytes, &mut response.head, limits).map_err(bad)?;
-            let framing = http1::response_body(&response.head, bytes, exchange.request.head.method);
-            let framing = framing.map_err(bad)?;
-            match response.head.status {
-                101 if upgradable && http1::upgrade_granted(&response.head, bytes) => {
-                    return Ok(framing);
-                }
-                101 => return Err(UpstreamError::UnaskedUpgrade(from).into()),
-                100..=199 if response.interims == INTERIM_ANSWERS => {
-                    return Err(UpstreamError::Interim(from).into());
-                }
-                100..=199 => {
-                    response.interims += 1;
-                    self.pass_interim(exchange, client).await?;
-                    exchange.response.raw.consume(len);
-                    exchange.response.head.clear();
-                    scanner.reset();
-                    if whole {
-                        reader.within(time);
-                    }
-                }
-                _ => {
-                    reader.any_time();
-                    return Ok(framing);
-                }
-            }
-        }
-    }
-
-    /// Passes a 1xx on, to clients that know what that is (RFC 9110 §15.2).
-    async fn pass_interim(
-        &self,
-        exchange: &Exchange,
-        client: &mut Writer<'_>,
-    ) -> Result<(), Error> {
-        if exchange.request.head.version == Version::Http10 {
-            return Ok(());
-        }
-        let mut out = self.course.worker.buffers.usual();
-        forward::write_interim_head(out.tail(), exchange);
-        let (written, out) = client.write_all(out, self.route.write).await;
-        self.course.worker.buffers.give(out);
-        written.map_err(|e| ClientError::gone(e).into())
     }
 }
 

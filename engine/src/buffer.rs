@@ -132,6 +132,18 @@ impl Buffers {
         take(&self.large, LARGE_BUFFER)
     }
 
+    /// A buffer for so many bytes. A vector that has to grow belongs to no class, and its memory
+    /// goes back to the allocator.
+    pub fn holding(&self, bytes: usize) -> Buffer {
+        if bytes <= USUAL_BUFFER {
+            self.usual()
+        } else if bytes <= LARGE_BUFFER {
+            self.large()
+        } else {
+            Buffer::with_capacity(bytes)
+        }
+    }
+
     /// `buffer` with room for at least one more byte: as it is, or moved into the next larger
     /// one. What waits in it stays at its front.
     pub fn widen(&self, mut buffer: Buffer) -> Buffer {

@@ -4,9 +4,11 @@
 use std::path::Path;
 
 mod cgroup;
+mod completions;
 mod ring;
 
 pub use cgroup::quota;
+pub(crate) use completions::Completions;
 pub(crate) use ring::ring_builder;
 pub use ring::{RingTrial, try_io_uring};
 

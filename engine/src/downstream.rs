@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::admission::Admission;
-use crate::exchange::write_address;
+use crate::http1::write;
 use crate::io::Stream;
 use crate::metrics::Shard;
 use crate::shared::Shared;
@@ -45,7 +45,7 @@ impl Connection {
         shard.accepted.add(1);
         shard.connections.add(1);
         let mut peer_text = Vec::new();
-        write_address(&mut peer_text, peer.ip());
+        write::address(&mut peer_text, peer.ip());
         Connection {
             stream,
             peer,

@@ -209,6 +209,12 @@ pub trait Blueprint: Send + Sync {
         false
     }
 
+    /// True when it answers CORS preflights, which carry no credentials: what asks for credentials
+    /// has to stand behind it.
+    fn answers_preflights(&self) -> bool {
+        false
+    }
+
     /// The field by which it goes by who asks, if one does. A filter that tells has to stand
     /// before it; the snapshot checks that.
     fn needs_identity(&self) -> Option<&'static str> {
@@ -219,6 +225,13 @@ pub trait Blueprint: Send + Sync {
     /// since: a reload then builds it anew. Called off the workers, where it may block.
     fn is_current(&self) -> bool {
         true
+    }
+
+    /// What can be served but is surely not meant, or would not do now what it is for, such as a
+    /// log in a folder that is not there; the fields are those below the filter's own. Called off
+    /// the workers, where it may block.
+    fn warnings(&self) -> Vec<SettingsError> {
+        Vec::new()
     }
 
     /// What is to be done now and then off the workers, where it may block, such as fetching keys.

@@ -6,9 +6,9 @@
 
 use std::net::IpAddr;
 
-use crate::exchange::{Client, Exchange, write_address};
+use crate::exchange::{Client, Exchange};
 use crate::http1::write;
-use crate::message::{FieldName, Version};
+use crate::message::{Field, FieldName, Version};
 use crate::relay::Framing;
 use crate::snapshot::{HostRule, Rules};
 
@@ -44,7 +44,7 @@ pub(crate) fn write_request_head(out: &mut Vec<u8>, exchange: &Exchange, plan: &
         HostRule::Name(name) => put(out, &[name.as_bytes()]),
     }
     put(out, &[b"\r\n"]);
-    for field in &request.head.fields {
+    let goes_on = |field: &&Field| {
         let written_anew = match field.id {
             FieldName::Host
             | FieldName::ContentLength
@@ -60,10 +60,9 @@ pub(crate) fn write_request_head(out: &mut Vec<u8>, exchange: &Exchange, plan: &
         let name = field.name.of(raw);
         let forged =
             field.id == FieldName::Other && is_forged(name, exchange.client.through_trusted_proxy);
-        if !written_anew && !forged && request.edits.keeps(name) {
-            put(out, &[name, b": ", field.value.of(raw), b"\r\n"]);
-        }
-    }
+        !written_anew && !forged && request.edits.keeps(name)
+    };
+    copy_fields(out, raw, request.head.fields.iter().filter(goes_on));
     write_forwarding(out, exchange, plan);
     if !exchange.request_id.is_empty() && request.edits.keeps(b"x-request-id") {
         put(out, &[b"X-Request-ID: ", &exchange.request_id, b"\r\n"]);
@@ -76,6 +75,25 @@ pub(crate) fn write_request_head(out: &mut Vec<u8>, exchange: &Exchange, plan: &
         put(out, &[name, b": ", value, b"\r\n"]);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Appends fields as they came. Lines that stand behind each other in the head are copied together.
+fn copy_fields<'f>(out: &mut Vec<u8>, raw: &[u8], fields: impl Iterator<Item = &'f Field>) {
+    let mut lines = 0..0;
+    for field in fields {
+        let line = field.line(raw);
+        match line {
+            Some(line) if line.start == lines.end => lines.end = line.end,
+            _ => {
+                out.extend_from_slice(&raw[lines]);
+                lines = line.unwrap_or_default();
+                if lines.is_empty() {
+                    put(out, &[field.name.of(raw), b": ", field.value.of(raw), b"\r\n"]);
+                }
+            }
+        }
+    }
+    out.extend_from_slice(&raw[lines]);
 }
 
 /// True for a field that only proxies may write: X-Forwarded-Port and what else there may be.
@@ -95,9 +113,9 @@ fn is_forged(name: &[u8], trusted: bool) -> bool {
 fn write_forwarding(out: &mut Vec<u8>, exchange: &Exchange, plan: &RequestHeadPlan) {
     let (request, client) = (&exchange.request, exchange.client);
     let keeps = |name: &[u8]| request.edits.keeps(name);
-    let trusted = |name, ours| {
-        let theirs = request.field(name).filter(|_| client.through_trusted_proxy);
-        theirs.unwrap_or(ours)
+    let trusted = |name, ours| match client.through_trusted_proxy {
+        true => request.field(name).unwrap_or(ours),
+        false => ours,
     };
     if keeps(b"x-forwarded-for") {
         out.extend_from_slice(b"X-Forwarded-For: ");
@@ -107,7 +125,7 @@ fn write_forwarding(out: &mut Vec<u8>, exchange: &Exchange, plan: &RequestHeadPl
     if keeps(REAL_IP) {
         out.extend_from_slice(b"X-Real-IP: ");
         if client.through_trusted_proxy {
-            write_address(out, client.address);
+            write::address(out, client.address);
         } else {
             out.extend_from_slice(plan.peer);
         }
@@ -151,8 +169,11 @@ fn write_forwarded(out: &mut Vec<u8>, exchange: &Exchange, peer: &[u8]) {
 
 /// Appends the values of a list field that arrived, each followed by a comma.
 fn continue_list(out: &mut Vec<u8>, exchange: &Exchange, name: FieldName, wanted: bool) {
+    if !wanted {
+        return;
+    }
     let raw = exchange.request.raw();
-    for field in exchange.request.head.fields.iter().filter(|f| wanted && f.id == name) {
+    for field in exchange.request.head.fields.iter().filter(|f| f.id == name) {
         if !field.value.is_empty() {
             put(out, &[field.value.of(raw), b", "]);
         }
@@ -172,7 +193,7 @@ pub(crate) fn write_response_head(
     let (head, raw, edits) = (&response.head, response.raw(), &response.edits);
     write::status_line(out, head.status, Some(head.reason.of(raw)));
     let mut dated = false;
-    for field in &head.fields {
+    let goes_on = |field: &&Field| {
         let skipped = match field.id {
             FieldName::ContentLength => true,
             FieldName::Server => !rules.server_header.is_empty(),
@@ -182,11 +203,9 @@ pub(crate) fn write_response_head(
             }
             _ => field.is_hop_by_hop(),
         };
-        let name = field.name.of(raw);
-        if !skipped && edits.keeps(name) {
-            put(out, &[name, b": ", field.value.of(raw), b"\r\n"]);
-        }
-    }
+        !skipped && edits.keeps(field.name.of(raw))
+    };
+    copy_fields(out, raw, head.fields.iter().filter(goes_on));
     if !dated && edits.keeps(b"date") {
         put(out, &[b"Date: ", date, b"\r\n"]);
     }
@@ -221,11 +240,8 @@ pub(crate) fn write_end(
 pub(crate) fn write_interim_head(out: &mut Vec<u8>, exchange: &Exchange) {
     let (head, raw) = (&exchange.response.head, exchange.response.raw());
     write::status_line(out, head.status, Some(head.reason.of(raw)));
-    for field in head.fields.iter().filter(|f| !f.is_hop_by_hop()) {
-        if field.id != FieldName::ContentLength {
-            put(out, &[field.name.of(raw), b": ", field.value.of(raw), b"\r\n"]);
-        }
-    }
+    let goes_on = |field: &&Field| !field.is_hop_by_hop() && field.id != FieldName::ContentLength;
+    copy_fields(out, raw, head.fields.iter().filter(goes_on));
     out.extend_from_slice(b"\r\n");
 }
 
@@ -283,5 +299,40 @@ fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
     out.reserve(parts.iter().map(|p| p.len()).sum());
     for part in parts {
         out.extend_from_slice(part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    /// The fields of a request's head that are left when those called `X-Gone` are.
+    fn copied(fields: &str) -> String {
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        let exchange = Exchange::with_request(head.as_bytes(), clock::now()).unwrap();
+        let request = &exchange.request;
+        let stays = |field: &&Field| {
+            field.id != FieldName::Host && field.name.of(request.raw()) != b"X-Gone"
+        };
+        let mut out = Vec::new();
+        copy_fields(&mut out, request.raw(), request.head.fields.iter().filter(stays));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn fields_are_copied_as_a_gateway_writes_them() {
+        for (came, goes) in [
+            ("", ""),
+            ("A: 1\r\nB: 2\r\n", "A: 1\r\nB: 2\r\n"),
+            ("A: 1\r\nX-Gone: 0\r\nB: 2\r\nC: 3\r\n", "A: 1\r\nB: 2\r\nC: 3\r\n"),
+            ("X-Gone: 0\r\nA: 1\r\nX-Gone: 0\r\n", "A: 1\r\n"),
+            ("A:1\r\nB:\t2\r\nC:  3\r\n", "A: 1\r\nB: 2\r\nC: 3\r\n"),
+            ("A: 1 \r\nB: 2\t\r\nC: 3\r\n", "A: 1\r\nB: 2\r\nC: 3\r\n"),
+            ("A: 1\r\nB:\r\nC: \r\nD: 4\r\n", "A: 1\r\nB: \r\nC: \r\nD: 4\r\n"),
+            ("A: \r\nB:  \r\n", "A: \r\nB: \r\n"),
+        ] {
+            assert_eq!(copied(came), goes, "{came:?}");
+        }
     }
 }

@@ -52,10 +52,9 @@ pub(crate) struct Writer<'a> {
 }
 
 impl Stream {
-    /// Takes an accepted or connected socket in.
+    /// Takes an accepted or connected socket in, which sends without waiting to fill a segment:
+    /// heads and small bodies go out in one send each.
     pub(crate) fn new(tcp: TcpStream, deadlines: &Rc<Deadlines>) -> Self {
-        // Heads and small bodies go out in one send each; waiting to fill a segment only delays.
-        let _ = tcp.set_nodelay(true);
         let watch = deadlines.watch(tcp.as_raw_fd());
         let (read, write) = tcp.into_split();
         Stream { watch, read: ManuallyDrop::new(read), write: ManuallyDrop::new(write) }
@@ -71,7 +70,11 @@ impl Stream {
         deadlines: &Rc<Deadlines>,
     ) -> io::Result<Self> {
         match clock::within(time, TcpStream::connect_addr(address)).await {
-            Some(connected) => Ok(Stream::new(connected?, deadlines)),
+            Some(connected) => {
+                let tcp = connected?;
+                let _ = tcp.set_nodelay(true);
+                Ok(Stream::new(tcp, deadlines))
+            }
             None => Err(io::ErrorKind::TimedOut.into()),
         }
     }
@@ -261,12 +264,12 @@ impl Writer<'_> {
 }
 
 /// Runs `side` along with `main` and returns when `main` is done, with what `side` came to if it
-/// was done by then. `side` goes on where it stopped when it is passed again.
+/// was done by then. `side` goes on where it stopped when it is passed again. Both stay where their
+/// owner has pinned them: they are large, and would be copied whole on their way in here.
 pub(crate) async fn alongside<S: Future, M: Future>(
     mut side: Pin<&mut Side<S>>,
-    main: M,
+    mut main: Pin<&mut M>,
 ) -> M::Output {
-    let mut main = std::pin::pin!(main);
     std::future::poll_fn(|context| {
         side.as_mut().poll_side(context);
         main.as_mut().poll(context)

@@ -141,6 +141,7 @@ mod choose;
 pub mod balance;
 pub mod upstream;
 mod attempt;
+mod hearing;
 mod until;
 mod upgrade;
 mod upload;

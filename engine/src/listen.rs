@@ -50,9 +50,26 @@ pub(crate) fn bind(
 fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    // Every connection inherits it, and none needs a system call of its own for it.
+    socket.set_tcp_nodelay(true)?;
     if address.is_ipv6() {
         // `[::]:80` beside `0.0.0.0:80` shall be two listeners, as the file says.
         socket.set_only_v6(true)?;
     }
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    #[test]
+    fn what_is_accepted_sends_at_once() {
+        for bound in bind(([127, 0, 0, 1], 0).into(), 1, false).unwrap() {
+            let _client = TcpStream::connect(bound.address).unwrap();
+            let (accepted, _) = bound.socket.accept().unwrap();
+            assert!(accepted.nodelay().unwrap());
+        }
+    }
 }

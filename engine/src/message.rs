@@ -154,6 +154,15 @@ pub struct Field {
 }
 
 impl Field {
+    /// Where the line stands in the head `raw`, with its line end; `None` when it has other white
+    /// space than a gateway writes.
+    #[inline]
+    pub fn line(&self, raw: &[u8]) -> Option<Range<usize>> {
+        let usual = raw.get(self.name.end()..self.value.start as usize) == Some(b": ")
+            && raw.get(self.value.end()..self.value.end() + 2) == Some(b"\r\n");
+        usual.then(|| self.name.start as usize..self.value.end() + 2)
+    }
+
     /// Whether the field is meant for this connection alone and must not be forwarded
     /// (RFC 9110 §7.6.1): a hop-by-hop name, or one that the `Connection` field lists.
     #[inline]

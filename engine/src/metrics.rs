@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::limits::STALL;
-use crate::shared::{SharedCount, SharedTally};
+use crate::shared::{SharedCount, SharedFlag, SharedTally};
 
 pub(crate) use text::{Kind, Text};
 pub(crate) use usage::{Usage, process};
@@ -44,13 +44,18 @@ pub struct Shard {
 }
 
 /// How busy a worker is, as of its last sweep. The runtime tells no count of its turns; how often
-/// the thread went to sleep for want of events is the nearest that the system knows.
+/// the thread went to sleep for want of events is the nearest that the system knows. Completions
+/// are counted by the kernel.
 #[derive(Debug, Default)]
 pub struct Load {
     /// Microseconds of processor time.
     pub cpu: SharedCount,
     /// How often the thread waited for events.
     pub waits: SharedCount,
+    /// Completions of its ring. None come where it has none (epoll).
+    pub completions: SharedCount,
+    /// Up where they can be told.
+    pub has_completions: SharedFlag,
     /// How often it was kept from running while it had something to do, by other threads.
     pub preemptions: SharedCount,
     /// Sweeps that came later than [`STALL`] after they were due: something held the worker up.
@@ -75,6 +80,16 @@ impl Shard {
 }
 
 impl Load {
+    /// Completions can be told from now on.
+    pub(crate) fn tells_completions(&self) {
+        self.has_completions.raise();
+    }
+
+    /// Completions so far, where they can be told.
+    pub(crate) fn completions(&self) -> Option<u64> {
+        self.has_completions.is_up().then(|| self.completions.get())
+    }
+
     /// Takes in that a sweep came so much later than it was due, and what the thread has used.
     pub(crate) fn swept(&self, late: Duration, usage: Usage) {
         let raise = |count: &SharedCount, to: u64| count.add(to.saturating_sub(count.get()));

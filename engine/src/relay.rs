@@ -5,9 +5,8 @@
 //! lengths are counted, chunks are decoded and written again. Nothing of the sender's framing
 //! passes through.
 
-use std::cell::Cell;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::buffer::{Buffer, Buffers};
 use crate::clock;
@@ -37,94 +36,6 @@ pub(crate) struct Incoming {
     waited: Duration,
     /// What came behind the chunks, where it was not passed on at once.
     trailers: Vec<u8>,
-}
-
-/// The client's body on its way up, which outlives an attempt.
-pub(crate) struct Upload {
-    pub(crate) body: Incoming,
-    /// What was read and not yet taken.
-    pub(crate) input: Buffer,
-    /// Why it cannot go on; set before its start when the upstream did not even take the head.
-    pub(crate) broken: Option<RelayError>,
-    /// What has come of it, to be sent again.
-    pub(crate) kept: Kept,
-}
-
-impl Upload {
-    /// One of which nothing has come yet, and of which up to `most` bytes are to be kept.
-    pub(crate) fn new(body: Body, most: u64) -> Self {
-        let kept = Kept { bytes: Buffer::default(), most, whole: most > 0 };
-        Upload { body: Incoming::new(body), input: Buffer::default(), broken: None, kept }
-    }
-
-    /// Takes the payload of `body` out, if all of it has come and was to be kept. What came whole
-    /// with its head was not copied before: then that is what `came`.
-    pub(crate) fn payload(
-        &mut self,
-        body: Body,
-        came: Option<&[u8]>,
-        buffers: &Buffers,
-    ) -> Option<Buffer> {
-        if matches!(body, Body::Empty | Body::Length(0)) {
-            return Some(Buffer::default());
-        }
-        if !self.body.is_done() || !self.kept.whole {
-            return None;
-        }
-        if let Some(came) = came {
-            let room = self.kept.room_for(came.len(), buffers);
-            Incoming::new(body).take(came, Framing::UntilClose, room).ok()?;
-        }
-        Some(std::mem::take(&mut self.kept.bytes))
-    }
-
-    /// Gives its memory back.
-    pub(crate) fn give_back(&mut self, buffers: &Buffers) {
-        buffers.give(std::mem::take(&mut self.input));
-        buffers.give(std::mem::take(&mut self.kept.bytes));
-    }
-}
-
-/// The payload of a body, from its beginning, as far as it has come.
-pub(crate) struct Kept {
-    bytes: Buffer,
-    /// So many bytes are kept; a body that has more is not.
-    most: u64,
-    /// Nothing is missing.
-    whole: bool,
-}
-
-impl Kept {
-    /// True while all that has come is here.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.whole
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.bytes.filled()
-    }
-
-    /// Where to append so many bytes to.
-    pub(crate) fn room_for(&mut self, more: usize, buffers: &Buffers) -> &mut Vec<u8> {
-        let needed = self.bytes.len() + more;
-        if self.bytes.capacity() < needed && needed <= LARGE_BUFFER {
-            let larger = if needed <= USUAL_BUFFER { buffers.usual() } else { buffers.large() };
-            let smaller = std::mem::replace(&mut self.bytes, larger);
-            self.bytes.extend(smaller.filled());
-            buffers.give(smaller);
-        }
-        self.bytes.tail()
-    }
-
-    fn has_room(&self) -> bool {
-        self.bytes.len() as u64 <= self.most
-    }
-
-    /// There is more of it than can be kept.
-    fn lose(&mut self, buffers: &Buffers) {
-        self.whole = false;
-        buffers.give(std::mem::take(&mut self.bytes));
-    }
 }
 
 enum State {
@@ -162,6 +73,13 @@ pub(crate) struct Bounds {
     pub min_rate: u64,
 }
 
+impl Bounds {
+    /// Now, where it matters how long the sender is waited for.
+    pub(crate) fn measured_from(&self) -> Option<Instant> {
+        (self.min_rate > 0).then(clock::now)
+    }
+}
+
 impl Incoming {
     /// A body of which nothing has come yet.
     pub(crate) fn new(body: Body) -> Self {
@@ -177,6 +95,17 @@ impl Incoming {
     /// True when all of it has come.
     pub(crate) fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
+    }
+
+    /// What came behind the chunks, where it was not passed on at once.
+    pub(crate) fn trailers(&self) -> &[u8] {
+        &self.trailers
+    }
+
+    /// Its sender has been waited for since then, where that counts.
+    pub(crate) fn waited_from(&mut self, began: Option<Instant>) {
+        self.waited +=
+            began.map_or(Duration::ZERO, |at| clock::now().saturating_duration_since(at));
     }
 
     /// Bytes of payload so far.
@@ -285,7 +214,8 @@ impl Incoming {
     }
 }
 
-fn put(out: &mut Vec<u8>, framing: Framing, data: &[u8]) {
+/// Appends a piece of payload, framed.
+pub(crate) fn put(out: &mut Vec<u8>, framing: Framing, data: &[u8]) {
     match framing {
         Framing::Chunked => chunked::write_chunk(out, data),
         Framing::None | Framing::Length(_) | Framing::UntilClose => out.extend_from_slice(data),
@@ -335,79 +265,8 @@ pub(crate) async fn relay(
     result
 }
 
-/// The same for a body of which all that comes is kept, so that another attempt can send it again:
-/// what is kept goes first, and then what comes. May be given up at any time and begun again with
-/// another writer. A body for which there is no room goes on like any other, and the request is no
-/// longer `repeatable`.
-pub(crate) async fn relay_kept(
-    reader: &mut Reader<'_>,
-    up: &mut Upload,
-    repeatable: &Cell<bool>,
-    writer: &mut Writer<'_>,
-    framing: Framing,
-    bounds: &Bounds,
-    buffers: &Buffers,
-) -> Result<(), RelayError> {
-    let mut out = buffers.usual();
-    let mut sent = 0;
-    let result = async {
-        loop {
-            let waiting = &up.kept.bytes()[sent..];
-            sent += waiting.len();
-            if !waiting.is_empty() {
-                put(out.tail(), framing, waiting);
-            }
-            if up.body.is_done() && framing == Framing::Chunked {
-                chunked::write_last(out.tail(), &up.body.trailers);
-            }
-            write(writer, &mut out, bounds).await?;
-            out.clear();
-            if up.body.is_done() || !up.kept.has_room() {
-                return Ok(());
-            }
-            if up.input.is_empty() {
-                read_when_ready(reader, up, bounds, buffers).await?;
-            }
-            if up.input.is_empty() {
-                up.body.end(framing, out.tail())?;
-            }
-            let room = up.kept.room_for(up.input.len(), buffers);
-            let used = up.body.take(up.input.filled(), Framing::UntilClose, room);
-            up.input.consume(used.map_err(RelayError::Coding)?);
-            check_size(&up.body, bounds)?;
-        }
-    }
-    .await;
-    buffers.give(out);
-    if result.is_ok() && !up.body.is_done() {
-        up.kept.lose(buffers);
-        repeatable.set(false);
-        let Upload { body, input, .. } = up;
-        return relay(reader, input, body, writer, framing, bounds, buffers).await;
-    }
-    result
-}
-
-/// Reads once into the empty input, in a way that may be given up.
-async fn read_when_ready(
-    reader: &mut Reader<'_>,
-    up: &mut Upload,
-    bounds: &Bounds,
-    buffers: &Buffers,
-) -> Result<(), RelayError> {
-    if up.input.capacity() < USUAL_BUFFER {
-        buffers.give(std::mem::replace(&mut up.input, buffers.usual()));
-    }
-    reader.within(time_to_read(&up.body, bounds));
-    let began = (bounds.min_rate > 0).then(clock::now);
-    let read = reader.read_when_ready(&mut up.input).await;
-    reader.any_time();
-    let until_now = |began| clock::now().saturating_duration_since(began);
-    up.body.waited += began.map_or(Duration::ZERO, until_now);
-    read.map(drop).map_err(RelayError::Read)
-}
-
-fn check_size(incoming: &Incoming, bounds: &Bounds) -> Result<(), RelayError> {
+/// Refuses what is longer than allowed.
+pub(crate) fn check_size(incoming: &Incoming, bounds: &Bounds) -> Result<(), RelayError> {
     if incoming.received() > bounds.max { Err(RelayError::TooLarge) } else { Ok(()) }
 }
 
@@ -421,24 +280,23 @@ pub(crate) async fn read_more(
     buffers: &Buffers,
 ) -> Result<(), RelayError> {
     let long = incoming.remaining().is_none_or(|n| n > USUAL_BUFFER as u64);
-    if input.capacity() < if long { crate::limits::LARGE_BUFFER } else { USUAL_BUFFER } {
-        let wider = if long { buffers.large() } else { buffers.usual() };
-        buffers.give(std::mem::replace(input, wider));
+    let room = if long { LARGE_BUFFER } else { USUAL_BUFFER };
+    if input.capacity() < room {
+        buffers.give(std::mem::replace(input, buffers.holding(room)));
     }
     reader.within(time_to_read(incoming, bounds));
-    let began = (bounds.min_rate > 0).then(clock::now);
+    let began = bounds.measured_from();
     let (result, buffer) = reader.read(std::mem::take(input)).await;
     // While the receiver takes its time, the sender is not late.
     reader.any_time();
-    let until_now = |began| clock::now().saturating_duration_since(began);
-    incoming.waited += began.map_or(Duration::ZERO, until_now);
+    incoming.waited_from(began);
     *input = buffer;
     result.map_err(RelayError::Read)?;
     Ok(())
 }
 
 /// The longest silence allowed now: never longer than until the average falls below the minimum.
-fn time_to_read(incoming: &Incoming, bounds: &Bounds) -> Duration {
+pub(crate) fn time_to_read(incoming: &Incoming, bounds: &Bounds) -> Duration {
     if bounds.min_rate == 0 {
         return bounds.read;
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 
 use crate::buffer::Buffer;
 use crate::clock;
@@ -13,6 +13,7 @@ use crate::exchange::Exchange;
 use crate::forward;
 use crate::http1::Body;
 use crate::io::{Reader, Side, Writer, alongside};
+use crate::limits::HEAD_GROWS;
 use crate::message::{Method, Version};
 use crate::relay::{Bounds, Framing, Incoming, RelayError, relay};
 use crate::respond;
@@ -59,7 +60,7 @@ impl Response<'_> {
         let close = early
             || framing == Framing::UntilClose
             || !respond::may_keep(self.course, exchange, self.served);
-        let mut out = worker.buffers.usual();
+        let mut out = worker.buffers.holding(exchange.response.raw.len() + HEAD_GROWS);
         self.write_head(exchange, framing, close, out.tail());
         let mut down = Incoming::new(self.body);
         let mut coded = coder.map(|coder| Coded::new(coder, framing));
@@ -74,14 +75,16 @@ impl Response<'_> {
         if framing == Framing::UntilClose {
             client.begins_until_close();
         }
-        let rest = async {
-            let (written, out) = client.write_all(out, self.bounds.write).await;
-            worker.buffers.give(out);
-            written.map_err(ClientError::gone)?;
-            taken.map_err(|e| response_error(self.from, e))?;
-            self.relay_rest(&mut down, framing, coded.as_mut(), reader, client).await
+        let relayed = {
+            let rest = pin!(async {
+                let (written, out) = client.write_all(out, self.bounds.write).await;
+                worker.buffers.give(out);
+                written.map_err(ClientError::gone)?;
+                taken.map_err(|e| response_error(self.from, e))?;
+                self.relay_rest(&mut down, framing, coded.as_mut(), reader, client).await
+            });
+            alongside(upload.as_mut(), rest).await
         };
-        let relayed = alongside(upload.as_mut(), rest).await;
         exchange.response.sent = coded.map_or(down.received(), |coded| coded.sent());
         let times = &mut exchange.times;
         times.last_byte = if whole { times.first_byte } else { Some(clock::now()) };

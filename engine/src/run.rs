@@ -11,7 +11,7 @@ use crate::accept::{self, Handle};
 use crate::calling;
 use crate::clock;
 use crate::core::Caller;
-use crate::cores;
+use crate::cores::{self, Completions};
 use crate::limits::{DRAIN_GRACE, SUBMISSIONS, SWEEP_EVERY};
 use crate::listen::Bound;
 use crate::metrics::Usage;
@@ -65,7 +65,11 @@ async fn live(start: Start) {
     start.listeners.into_iter().for_each(|bound| listen(&worker, bound, &mut handles));
     let mailbox = listen_to_mailbox(worker.clone(), start.inbox, start.ear, handles);
     monoio::spawn(mailbox);
-    sweep_until_drained(&worker).await;
+    let completions = worker.io_uring.then(Completions::of_this_thread).flatten();
+    if completions.is_some() {
+        worker.shard.load.tells_completions();
+    }
+    sweep_until_drained(&worker, completions).await;
     worker.journals.sweep();
     // Rooms hold the worker; without this it would never be freed.
     worker.clear_rooms();
@@ -93,13 +97,16 @@ fn listen(worker: &Rc<Worker>, bound: Bound, handles: &mut Vec<Handle>) {
 }
 
 /// The worker's heartbeat: deadlines, pools, and the end of a drain.
-async fn sweep_until_drained(worker: &Worker) {
+async fn sweep_until_drained(worker: &Worker, completions: Option<Completions>) {
     loop {
         let due = clock::now() + SWEEP_EVERY;
         clock::sleep(SWEEP_EVERY).await;
         let now = clock::now();
         let late = now.saturating_duration_since(due);
         worker.shard.load.swept(late, Usage::of_thread());
+        if let Some(completions) = &completions {
+            worker.shard.load.completions.add(completions.since());
+        }
         worker.deadlines.sweep(now);
         worker.journals.sweep();
         worker.failures.sweep(worker.deadlines.coarse());

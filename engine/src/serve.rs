@@ -6,6 +6,7 @@
 //! ```
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::time::Duration;
 
 use crate::attempt::{Attempt, Attempted};
@@ -22,12 +23,12 @@ use crate::limits::{ATTEMPTS, REQUEST_ID};
 use crate::message::FieldName;
 use crate::metrics::Active;
 use crate::record::Record;
-use crate::relay::Upload;
 use crate::respond;
 use crate::snapshot::{Action, Destination, Route, Rules};
 use crate::target::{find_route, render_location, retarget};
 use crate::template::Template;
 use crate::until::Until;
+use crate::upload::Upload;
 use crate::upstream::{Upstream, checkout};
 use crate::worker::Worker;
 
@@ -65,7 +66,10 @@ pub(crate) async fn serve(
                 (Ok(Some(answer)), _) => {
                     respond::own(&course, connection, exchange, body, &answer).await
                 }
-                (Ok(None), Ok(at)) => act(&course, at, connection, exchange, body).await,
+                (Ok(None), Ok(at)) => {
+                    // Pinned where it is made: `await` alone would copy its two kilobytes there.
+                    pin!(act(&course, at, connection, exchange, body)).await
+                }
                 (Err(e), _) | (Ok(None), Err(e)) => {
                     respond::error(&course, connection, exchange, body, e).await
                 }
@@ -173,9 +177,7 @@ fn identify(worker: &Worker, rules: &Rules, exchange: &mut Exchange) {
         _ if !rules.request_id => {}
         _ => {
             for half in [worker.random(), worker.random()] {
-                id.extend(
-                    (0..16).rev().map(|n| b"0123456789abcdef"[(half >> (n * 4)) as usize & 15]),
-                );
+                http1::write::long_hex(id, half);
             }
         }
     }

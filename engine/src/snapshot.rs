@@ -5,23 +5,24 @@
 
 mod before;
 mod check;
-mod unused;
+mod doubts;
+mod rules;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use ringway_config as config;
-use ringway_config::{Cidr, Config, PathPolicy, Upgrade};
+use ringway_config::{Config, Upgrade};
 
 use crate::exchange::{Answer, AnswerBody};
 use crate::filter::{Blueprint, Settings};
-use crate::http1::HeadLimits;
 use crate::route::Table;
 use crate::shared::Shared;
 use crate::template::Template;
 use crate::upstream::Plan;
 
 use before::{Before, Kept};
+pub(crate) use rules::{Rules, bound};
 
 /// A configuration made ready to serve.
 pub struct Snapshot {
@@ -43,22 +44,6 @@ pub struct Snapshot {
     pub(crate) admin: Option<config::Admin>,
     /// The file that it was built of, for whoever asks what is configured.
     pub(crate) written: config::Written,
-}
-
-/// The server section as the data path needs it.
-#[derive(Debug)]
-pub(crate) struct Rules {
-    pub(crate) head: HeadLimits,
-    pub(crate) path: PathPolicy,
-    pub(crate) header_timeout: Duration,
-    pub(crate) idle_timeout: Duration,
-    pub(crate) read_timeout: Duration,
-    pub(crate) write_timeout: Duration,
-    pub(crate) max_requests: u64,
-    pub(crate) trusted_proxies: Vec<Cidr>,
-    pub(crate) server_header: String,
-    pub(crate) via: String,
-    pub(crate) request_id: bool,
 }
 
 /// A route, compiled. What it matches is in the table.
@@ -155,7 +140,8 @@ impl Snapshot {
     ) -> Result<Snapshot, Vec<BuildError>> {
         let mut builder = Builder { before: before.map(Before::new), ..Builder::default() };
         builder.upstreams(config);
-        let global_filters = builder.filters(None, "global_filters", &config.global_filters);
+        let kept = builder.before.as_ref().map(Before::global_filters);
+        let global_filters = builder.filters(kept, "global_filters", &config.global_filters);
         let matching: Vec<_> = config.routes.iter().map(|r| &r.matching).collect();
         let table = Table::build(matching, &config.server.path);
         builder.check_filters("global_filters", &global_filters, false);
@@ -213,8 +199,8 @@ impl Snapshot {
         Snapshot { written, ..self }
     }
 
-    /// What can be served but is surely not meant: routes that no request can reach, and upstreams
-    /// that none can.
+    /// What can be served but is surely not meant: routes that no request can reach, upstreams
+    /// that none can, and what filters say of themselves and of their order.
     pub fn warnings(&self) -> Vec<BuildError> {
         let warn = |shadowed: crate::route::Shadowed| BuildError {
             path: format!("routes[{}]", shadowed.route),
@@ -224,7 +210,8 @@ impl Snapshot {
             ),
             help: Some("remove it, narrow the other, or give it a `priority`".to_owned()),
         };
-        self.table.unreachable().into_iter().map(warn).chain(unused::upstreams(self)).collect()
+        let unreachable = self.table.unreachable().into_iter().map(warn);
+        unreachable.chain(doubts::upstreams(self)).chain(doubts::filters(self)).collect()
     }
 
     /// Routes that no request can reach, each with one that takes them all first.
@@ -284,26 +271,24 @@ impl<F: Settings + PartialEq> Builder<'_, F> {
 
     /// The upstream as it was before, or a new one; its place.
     fn upstream(&mut self, name: &str, settings: &config::Upstream) -> usize {
-        let kept = self.before.as_ref().and_then(|before| before.plan(name, settings));
+        let at = self.upstreams.len();
+        let kept = self.before.as_ref().and_then(|before| before.plan(at, name, settings));
         self.upstreams.push(kept.unwrap_or_else(|| {
             Shared::new(Plan { name: name.to_owned(), settings: settings.clone() })
         }));
-        self.upstreams.len() - 1
+        at
     }
 
-    /// The filters of a route, or the global ones, each as it was before or a new one.
+    /// The filters of a route, or the global ones, each as one of `kept` was or a new one.
     fn filters(
         &mut self,
-        route: Option<&str>,
+        mut kept: Option<Kept<'_, F>>,
         path: &str,
         all: &[F],
     ) -> Vec<Shared<dyn Blueprint>> {
-        let mut kept = self.before.as_ref().map(|before| before.filters(route));
-        let mut built = Vec::new();
+        let mut built = Vec::with_capacity(all.len());
         for (at, settings) in all.iter().enumerate() {
-            if let Some(blueprint) =
-                kept.as_mut().and_then(|kept: &mut Kept<F>| kept.take(at, settings))
-            {
+            if let Some(blueprint) = kept.as_mut().and_then(|kept| kept.take(at, settings)) {
                 built.push(blueprint);
                 continue;
             }
@@ -322,7 +307,8 @@ impl<F: Settings + PartialEq> Builder<'_, F> {
     fn route(&mut self, config: &Config<F>, at: usize) -> Option<Route> {
         let route = &config.routes[at];
         let place = format!("routes[{at}]");
-        let filters = self.filters(Some(&route.name), &format!("{place}.filters"), &route.filters);
+        let kept = self.before.as_ref().map(|before| before.filters(at, &route.name));
+        let filters = self.filters(kept, &format!("{place}.filters"), &route.filters);
         let path = match &route.rewrite.path {
             Some(text) => Some(self.template(format!("{place}.rewrite.path"), text)?),
             None => None,
@@ -417,35 +403,5 @@ impl<F: Settings + PartialEq> Builder<'_, F> {
 
     fn template(&mut self, place: String, text: &str) -> Option<Template> {
         Template::parse(text).map_err(|e| self.error(place, e.to_string(), None)).ok()
-    }
-}
-
-impl Rules {
-    fn new(server: &config::Server) -> Self {
-        Rules {
-            head: HeadLimits {
-                max_head: usize::try_from(server.limits.max_head.0).unwrap_or(usize::MAX),
-                max_line: usize::try_from(server.limits.max_line.0).unwrap_or(usize::MAX),
-                max_fields: server.limits.max_headers as usize,
-            },
-            path: server.path,
-            header_timeout: server.header_timeout.0,
-            idle_timeout: server.idle_timeout.0,
-            read_timeout: server.read_timeout.0,
-            write_timeout: server.write_timeout.0,
-            max_requests: bound(server.max_requests_per_connection),
-            trusted_proxies: server.trusted_proxies.clone(),
-            server_header: server.server_header.clone(),
-            via: server.via.clone(),
-            request_id: server.request_id,
-        }
-    }
-}
-
-/// A limit as the number to compare with.
-pub(crate) fn bound(limit: config::Limit) -> u64 {
-    match limit {
-        config::Limit::Unlimited => u64::MAX,
-        config::Limit::Of(n) => n,
     }
 }

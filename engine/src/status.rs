@@ -103,6 +103,11 @@ pub struct WorkerStatus {
     pub waits: u64,
     /// Exchanges ended for each of them: how much one turn does. None before the first.
     pub requests_per_wait: Option<f64>,
+    /// What the kernel has completed in its ring: accepts, reads, writes, connects and timers. None
+    /// on epoll, which completes nothing.
+    pub completions: Option<u64>,
+    /// Completions for each wait: how much came of one. None before the first wait.
+    pub completions_per_wait: Option<f64>,
     /// How often its heartbeat came late, because something held it up.
     pub stalls: u64,
     /// By how much the latest of them was late, in milliseconds.

@@ -37,7 +37,7 @@ pub(crate) async fn run(
         let down =
             carry(upstream_reader, client_writer, early_down, idle, buffers, &mut carried.down);
         let mut up = pin!(Side::new(up));
-        alongside(up.as_mut(), down).await;
+        alongside(up.as_mut(), pin!(down)).await;
         Side::finish(up).await;
     }
     carried

@@ -105,7 +105,7 @@ use ringway_engine::shared::Shared;
 
 use crate::alias::remove_aliases;
 use crate::excluded::Excluded;
-use crate::plan;
+use crate::{plan, wrong};
 
 use api_key::ApiKey;
 use basic::Basic;
@@ -129,6 +129,8 @@ struct Plan(Shared<Lowered>);
 /// What all cores read.
 struct Lowered {
     schemes: Vec<Lower>,
+    /// They are entries of `any_of`.
+    any_of: bool,
     excluded: Excluded,
     realm: String,
     /// The header with the consumer's name.
@@ -183,6 +185,21 @@ impl Blueprint for Plan {
 
     fn identifies(&self) -> bool {
         true
+    }
+
+    fn warnings(&self) -> Vec<SettingsError> {
+        let mut warnings = Vec::new();
+        for (at, scheme) in self.0.schemes.iter().enumerate() {
+            let Lower::Jwt(plan) = scheme else { continue };
+            let place = if self.0.any_of { format!("any_of[{at}].") } else { String::new() };
+            warnings.extend(plan.local.short_secret(&place));
+        }
+        if self.0.excluded.holds_all() {
+            let help = "name the paths that need no credentials, or take the filter out";
+            let message = "`/` takes every path: nobody is asked for credentials";
+            warnings.push(wrong("exclude_paths", message, help));
+        }
+        warnings
     }
 
     fn errand(&self) -> Option<Errand> {

@@ -312,6 +312,10 @@ impl Blueprint for Plan {
         format!("{origins}: {methods}{credentials}")
     }
 
+    fn answers_preflights(&self) -> bool {
+        true
+    }
+
     fn instance(&self, _: &Rc<dyn Core>) -> Rc<dyn Filter> {
         Rc::new(Cors(self.0.clone()))
     }

@@ -30,6 +30,11 @@ impl Excluded {
         })
     }
 
+    /// True when every path is below one of the prefixes.
+    pub(crate) fn holds_all(&self) -> bool {
+        self.0.iter().any(String::is_empty)
+    }
+
     /// True when there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -78,7 +83,9 @@ mod tests {
         for path in ["/publicly", "/public;x", "/public%2Fx", "/", "/a", "/Public", "/x/public"] {
             assert!(!excluded.holds(path.as_bytes()), "{path}");
         }
-        assert!(Excluded::new("e", &["/".to_owned()]).unwrap().holds(b"/anything"));
+        assert!(!excluded.holds_all());
+        let all = Excluded::new("e", &["/".to_owned()]).unwrap();
+        assert!(all.holds(b"/anything") && all.holds_all());
     }
 
     #[test]

@@ -233,6 +233,18 @@ impl Blueprint for Plan {
         format!("{format} to {}{sampled}", self.output)
     }
 
+    /// A file is made when its first record comes, but not the folder that it is in. Who reads the
+    /// log by a socket may come later.
+    fn warnings(&self) -> Vec<SettingsError> {
+        let Output::File(path) = &self.output else { return Vec::new() };
+        let folder = path.parent().filter(|folder| !folder.is_dir());
+        let missing = folder.map(|folder| {
+            let message = format!("there is no folder `{}` for the log", folder.display());
+            wrong("output.file", message, "make it, or nothing is logged; it may be made later")
+        });
+        missing.into_iter().collect()
+    }
+
     fn instance(&self, core: &Rc<dyn Core>) -> Rc<dyn Filter> {
         Rc::new(Logging {
             shape: self.shape.clone(),

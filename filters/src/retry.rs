@@ -209,6 +209,17 @@ impl Blueprint for Plan {
         "retry"
     }
 
+    fn warnings(&self) -> Vec<SettingsError> {
+        let success = |cause: &Cause| matches!(cause, Cause::Status(200..=299));
+        let places = self.settings.retry_on.iter().enumerate().filter(|(_, cause)| success(cause));
+        let warn = |(at, _)| {
+            let help = "name statuses of failures, such as `502`";
+            let message = "an answer of success is thrown away, and the request made again";
+            wrong(format!("retry_on[{at}]"), message, help)
+        };
+        places.map(warn).collect()
+    }
+
     fn summary(&self) -> String {
         let Settings { max_retries, retry_on, methods, backoff, budget, .. } = &self.settings;
         let (causes, methods) = (cause::list(retry_on), methods.join(", "));

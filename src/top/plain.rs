@@ -6,18 +6,19 @@ use ringway_engine::status::Status;
 
 use super::ask::Told;
 use super::screen::{self, Sort};
-use super::view::{age, error_row, reuse, route_row, state_name};
+use super::view::{age, error_row, per_wait, reuse, route_row, state_name};
+use crate::check::counted;
 
 /// All of it, with a line end after the last line.
 pub(super) fn text(told: &Told, sort: Sort) -> String {
     let status = &told.status;
     let mut text = format!(
-        "ringway {}  {}  {}  up {}  {} routes\n",
+        "ringway {}  {}  {}  up {}  {}\n",
         status.version,
         state_name(status.state),
         status.driver,
         age(status.uptime_seconds),
-        status.routes
+        counted(status.routes, "route")
     );
     if let Some(failure) = &status.reloads.failure {
         let _ = writeln!(text, "the last reload failed: {}", failure.lines().next().unwrap_or(""));
@@ -36,15 +37,15 @@ fn workers(text: &mut String, status: &Status, sort: Sort) {
     screen::sort_workers(&mut rows, sort);
     let rows = rows.iter().map(|(worker, _)| {
         [
-            worker.id,
-            worker.connections as usize,
-            worker.requests as usize,
-            worker.errors as usize,
-            worker.handed_over as usize,
+            worker.id.to_string(),
+            worker.connections.to_string(),
+            worker.requests.to_string(),
+            worker.errors.to_string(),
+            worker.handed_over.to_string(),
+            per_wait(worker),
         ]
-        .map(|number| number.to_string())
     });
-    let names = ["WORKER", "CONNECTIONS", "REQUESTS", "ERRORS", "HANDED OVER"];
+    let names = ["WORKER", "CONNECTIONS", "REQUESTS", "ERRORS", "HANDED OVER", "COMPLETIONS/WAIT"];
     columns(text, names, rows.collect(), 0);
 }
 
@@ -105,10 +106,17 @@ mod tests {
     fn columns_stand_below_each_other() {
         let text = text(&told([100, 20], 3700.0), Sort::Requests);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "ringway 1.2.3  ready  epoll  up 1 h 1 min  1 routes");
-        assert_eq!(lines[2], "WORKER  CONNECTIONS  REQUESTS  ERRORS  HANDED OVER");
-        assert_eq!(lines[3], "     0           10       100       0            0");
-        assert_eq!(lines[4], "     1            9        20       1            0");
+        assert_eq!(lines[0], "ringway 1.2.3  ready  epoll  up 1 h 1 min  1 route");
+        let head = "WORKER  CONNECTIONS  REQUESTS  ERRORS  HANDED OVER  COMPLETIONS/WAIT";
+        assert_eq!(lines[2], head);
+        assert_eq!(
+            lines[3],
+            "     0           10       100       0            0               1.5"
+        );
+        assert_eq!(
+            lines[4],
+            "     1            9        20       1            0                 –"
+        );
         let head = "UPSTREAM  ENDPOINT     STATE    WEIGHT  REQUESTS  FAILED  IN FLIGHT  REUSE";
         assert_eq!(lines[6], head);
         assert_eq!(

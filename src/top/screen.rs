@@ -236,6 +236,7 @@ pub(super) mod tests {
             requests: requests[id],
             connections: 10 - id as u64,
             errors: id as u64,
+            completions_per_wait: (id == 0).then_some(1.53),
             ..WorkerStatus::default()
         };
         let endpoint = |address: &str, requests: u64, state: &str| EndpointStatus {

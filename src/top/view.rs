@@ -5,9 +5,10 @@ use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table, Wrap};
-use ringway_engine::status::{EndpointStatus, ErrorStatus, RouteStatus, State};
+use ringway_engine::status::{EndpointStatus, ErrorStatus, RouteStatus, State, WorkerStatus};
 
 use super::screen::{Page, Screen};
+use crate::check::counted;
 
 /// Draws the whole screen. Scrolling is held within what there is.
 pub(super) fn draw(frame: &mut Frame<'_>, screen: &mut Screen) {
@@ -53,10 +54,10 @@ fn headline(screen: &Screen) -> Line<'_> {
         Span::styled(format!(" Ringway {} ", status.version), bold),
         Span::styled(format!(" {state} "), bold.fg(colour)),
         Span::raw(format!(
-            " {}  up {}  {} routes  {}",
+            " {}  up {}  {}  {}",
             status.driver,
             age(status.uptime_seconds),
-            status.routes,
+            counted(status.routes, "route"),
             screen.url
         )),
     ])
@@ -95,19 +96,21 @@ fn draw_load(frame: &mut Frame<'_>, screen: &mut Screen, area: Rect) {
         let cells = [worker.id.to_string(), rate].into_iter();
         let numbers = numbers.map(|number| number.to_string()).into_iter();
         let stall = (worker.stalls > 0).then(|| format!("{:.0} ms", worker.longest_stall_ms));
-        let last = [stall.unwrap_or_else(|| "–".to_owned())];
+        let last = [per_wait(worker), stall.unwrap_or_else(|| "–".to_owned())];
         Row::new(cells.chain(numbers).chain(last).map(right))
     });
     let names = [
         "worker",
         "requests/s",
-        "connections",
+        "open",
         "requests",
         "errors",
         "handed over",
-        "longest stall",
+        "compl./wait",
+        "worst stall",
     ];
-    let table = Table::new(rows, [Constraint::Fill(1); 7])
+    let widths = [6, 10, 6, 9, 7, 11, 11, 11].map(Constraint::Fill);
+    let table = Table::new(rows, widths)
         .header(Row::new(names.map(|name| right(name.to_owned()))).style(heading()))
         .block(Block::bordered().title(" Workers "));
     frame.render_widget(table, above);
@@ -243,6 +246,11 @@ pub(super) fn state_name(state: State) -> &'static str {
     }
 }
 
+/// Completions for each wait of a worker that has a ring.
+pub(super) fn per_wait(worker: &WorkerStatus) -> String {
+    worker.completions_per_wait.map_or("–".to_owned(), |number| format!("{number:.1}"))
+}
+
 /// Seconds in two units.
 pub(super) fn age(seconds: f64) -> String {
     let seconds = seconds as u64;
@@ -285,9 +293,11 @@ mod tests {
         let picture = drawn(&mut screen(), 100, 30);
         for part in [
             "Ringway 1.2.3  ready",
-            "epoll  up 1 min 5 s  1 routes  http://10.0.0.9:9901",
+            "epoll  up 1 min 5 s  1 route  http://10.0.0.9:9901",
             "20 requests/s   19 connections   1 errors in all",
             "Workers",
+            "compl./wait",
+            "1.5",
             "Upstreams",
             "10.0.0.2:80",
             "ejected",

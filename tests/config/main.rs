@@ -32,7 +32,19 @@ fn every_setting_of_every_filter_is_described() {
 /// says about it, `NAME.txt`. Cases of what is no filter's are in `tests/config/cases`.
 #[test]
 fn every_case_of_a_filter_is_answered_as_it_is_written_down() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/filters");
+    check_cases("tests/config/filters", 1);
+}
+
+/// The same of files that can be served and surely are not meant: `tests/config/warnings`.
+#[test]
+fn every_case_of_a_warning_is_answered_as_it_is_written_down() {
+    check_cases("tests/config/warnings", 0);
+}
+
+/// What `ringway check` says about the files of a folder, and how it ends.
+#[track_caller]
+fn check_cases(folder: &str, code: i32) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let entries = std::fs::read_dir(&folder).expect("the cases can be listed");
     let mut stale = String::new();
     for entry in entries {
@@ -46,7 +58,7 @@ fn every_case_of_a_filter_is_answered_as_it_is_written_down() {
             .arg(case.file_name().expect("a case has a name"))
             .output()
             .expect("ringway can be run");
-        assert_eq!(output.status.code(), Some(1), "{case:?} is a good file: {output:?}");
+        assert_eq!(output.status.code(), Some(code), "{case:?}: {output:?}");
         let answer = String::from_utf8_lossy(&output.stderr).into_owned();
         let file = case.with_extension("txt");
         if std::env::var_os("RINGWAY_BLESS").is_some() {

@@ -2,7 +2,7 @@
 //! badly, is felt by the requests.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
@@ -10,6 +10,7 @@ use crate::harness::{BOUND, Client, Driver, Gateway, Origin, eventually, forward
 
 scenes![
     it_tells_what_runs,
+    completions_are_told_of_a_ring,
     it_tells_what_is_configured_without_secrets,
     it_explains_as_the_command_does,
     a_token_opens_it,
@@ -18,6 +19,7 @@ scenes![
     what_is_not_there_is_refused_in_the_shape_of_all_errors,
     bodies_and_heads_are_bounded,
     clients_that_never_read_are_let_go,
+    clients_that_never_ask_make_room,
     it_is_not_ready_while_it_drains,
     it_reloads_the_file_or_says_what_is_wrong,
     a_reload_may_change_the_token_but_not_the_place,
@@ -112,6 +114,34 @@ fn it_tells_what_runs(driver: Driver) {
     assert_eq!(worker["upstream_reuses"], 4);
     let upstream = &status["upstreams"][0];
     assert_eq!((&upstream["name"], &upstream["balance"]), (&"all".into(), &"round_robin".into()));
+}
+
+/// The kernel counts them, so there are none on epoll.
+fn completions_are_told_of_a_ring(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let gateway = gateway(driver, &origin);
+    let mut operator = Operator::of(&gateway);
+    let mut client = gateway.client();
+    let worker =
+        |operator: &mut Operator| operator.get("/status").expect(200).json()["workers"][0].clone();
+    for _ in 0..100 {
+        client.get("/").expect(200);
+    }
+    if driver == Driver::Epoll {
+        let worker = worker(&mut operator);
+        assert!(worker["completions"].is_null() && worker["completions_per_wait"].is_null());
+        let metrics = operator.get("/metrics").expect(200).text();
+        assert!(!metrics.contains("ringway_worker_completions_total{"), "{metrics}");
+        return;
+    }
+    // Each of these exchanges read and wrote twice.
+    eventually("400 completions are told", || {
+        worker(&mut operator)["completions"].as_u64().is_some_and(|completions| completions >= 400)
+    });
+    let told = worker(&mut operator);
+    assert!(told["completions_per_wait"].as_f64().is_some_and(|number| number > 0.1), "{told:#}");
+    let metrics = operator.get("/metrics").expect(200).text();
+    assert!(metrics.contains("ringway_worker_completions_total{worker=\"0\"}"), "{metrics}");
 }
 
 fn it_tells_what_is_configured_without_secrets(driver: Driver) {
@@ -345,6 +375,29 @@ fn clients_that_never_read_are_let_go(driver: Driver) {
         client.answer_or_end().is_some_and(|answer| answer.status == 200)
     });
     drop(deaf);
+}
+
+/// Also where it needs a token: those who connect and say nothing have not shown it.
+fn clients_that_never_ask_make_room(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let gateway = gateway(driver, &origin);
+    let address = admin_of(&gateway);
+    let half_open: Vec<Client> = (0..200)
+        .map(|at| {
+            let mut client = Client::connect(address);
+            if at % 2 == 0 {
+                client.send("GET /health HTTP/1.1\r\nHost: loc");
+            }
+            client
+        })
+        .collect();
+    let before = Instant::now();
+    for _ in 0..10 {
+        Operator::of(&gateway).get("/health").expect(200);
+    }
+    let took = before.elapsed();
+    assert!(took < Duration::from_secs(1), "10 answers took {took:?}");
+    drop(half_open);
 }
 
 fn it_is_not_ready_while_it_drains(driver: Driver) {

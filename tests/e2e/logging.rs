@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::cli;
 use crate::harness::{Driver, Gateway, Origin, eventually, ok, refusing, scenes};
 
 scenes![
@@ -21,6 +22,7 @@ scenes![
     a_share_is_logged_and_what_is_slow_always,
     text_goes_to_standard_output,
     no_record_is_lost_over_a_rotation,
+    a_folder_that_is_missing_is_told_at_once,
     a_full_disk_is_not_felt,
     a_reader_of_standard_output_may_go_and_another_come,
     a_socket_may_be_closed_and_opened_again,
@@ -232,6 +234,23 @@ fn text_goes_to_standard_output(driver: Driver) {
 }
 
 /// Every request is in one of the files, or was dropped and counted.
+/// At the start and by `check`, and not only when the first record comes; once it is made, it is
+/// written to.
+fn a_folder_that_is_missing_is_told_at_once(driver: Driver) {
+    let folder = Folder::new();
+    let log = folder.path("later/access.log");
+    let gateway = Gateway::start(driver, &ping(&to_file(&log)));
+    gateway.await_log(&["WARN", "there is no folder `", "later` for the log", "line="]);
+    let (code, said) = cli::run(&["check", "-c", gateway.path().to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("(global_filters[0].logging.output.file)"), "{said}");
+    fs::create_dir(folder.path("later")).unwrap();
+    gateway.get("/ping").expect(200);
+    eventually("the record is written", || lines(&log).len() == 1);
+    let (_, said) = cli::run(&["check", "-c", gateway.path().to_str().unwrap()]);
+    assert!(!said.contains("warning"), "{said}");
+}
+
 fn no_record_is_lost_over_a_rotation(driver: Driver) {
     const CLIENTS: usize = 4;
     const ROTATIONS: usize = 10;

@@ -60,6 +60,8 @@ mod noise;
 
 mod memory;
 
+mod clock_jumps;
+
 mod reload;
 
 mod shutdown;

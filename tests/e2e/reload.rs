@@ -1,6 +1,8 @@
 //! Reloading: what changes in the file is served by from the next request on, what stays keeps its
 //! state, and what is wrong changes nothing.
 
+use std::hash::{BuildHasher, RandomState};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +20,9 @@ scenes![
     pools_survive,
     what_is_wrong_changes_nothing,
     the_workers_cannot_change,
+    a_file_that_is_gone_is_told_as_such,
+    the_level_of_the_log_follows,
+    the_format_of_the_log_cannot_change,
     listeners_come_and_go,
     limits_of_connections_follow,
     every_worker_adopts,
@@ -32,6 +37,7 @@ scenes![
     tunnels_of_routes_that_stay_go_on_and_others_drain,
     a_stream_of_a_route_that_is_gone_drains,
     a_breaker_stays_open,
+    what_was_taken_of_a_limit_stays_taken,
     a_hundred_reloads_under_load_cost_nobody_anything,
 ];
 
@@ -148,37 +154,102 @@ fn the_workers_cannot_change(driver: Driver) {
     assert_eq!(gateway.get("/").expect(200).text(), "one");
 }
 
+/// Whoever has a gateway running needs no help to write a first file.
+fn a_file_that_is_gone_is_told_as_such(driver: Driver) {
+    let gateway = Gateway::start(driver, &saying("here"));
+    let process = gateway.process().to_string();
+    std::fs::remove_file(gateway.path()).unwrap();
+    let line = gateway.reload_again();
+    assert!(line.contains("not reloaded, nothing has changed"), "{line}");
+    assert!(line.contains("is gone") && line.contains("is served on"), "{line}");
+    for arguments in
+        [&["reload", "--pid", &process][..], &["reload", "--pid", &process, "--dry-run"]]
+    {
+        let (code, said) = cli::run(arguments);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("is gone") && !said.contains("ringway demo"), "{said}");
+    }
+    assert_eq!(gateway.get("/").expect(200).text(), "here");
+    assert!(gateway.reload(&saying("back")).contains(" reloaded why="));
+    assert_eq!(gateway.get("/").expect(200).text(), "back");
+}
+
+fn the_level_of_the_log_follows(driver: Driver) {
+    let file = |level: &str| format!("log: {{level: {level}}}\n{}", saying("hi"));
+    let gateway = Gateway::start(driver, &file("info"));
+    let process = gateway.process().to_string();
+    let reload = |level: &str| {
+        gateway.rewrite(&file(level));
+        let (code, said) = cli::run(&["reload", "--pid", &process]);
+        assert_eq!(code, Some(0), "{said}");
+    };
+    reload("error");
+    gateway.await_log(&["`log.level` has changed", "before=\"info\"", "now=\"error\""]);
+    reload("error");
+    reload("debug");
+    gateway.await_log(&["`log.level` has changed", "before=\"error\"", "now=\"debug\""]);
+    reload("debug");
+    // Of four, those that ended when so much was to be said.
+    eventually("two reloads are told", || gateway.reloads().len() == 2);
+}
+
+fn the_format_of_the_log_cannot_change(driver: Driver) {
+    let gateway = Gateway::start(driver, &saying("text"));
+    let line = gateway.reload(&format!("log: {{format: json}}\n{}", saying("json")));
+    assert!(line.contains("not reloaded"), "{line}");
+    gateway.await_log(&["`log.format` cannot change while the gateway runs"]);
+    let dry_run = ["reload", "--pid", &gateway.process().to_string(), "--dry-run"];
+    let (code, said) = cli::run(&dry_run);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("log.format cannot change while the gateway runs"), "{said}");
+    assert_eq!(gateway.get("/").expect(200).text(), "text");
+}
+
 fn listeners_come_and_go(driver: Driver) {
     let listen = |addresses: &str| {
         format!("workers:\n  count: 2\nserver:\n  listen: [{addresses}]\n{}", saying("hi"))
     };
-    let gateway = Gateway::start(driver, &listen("\"127.0.0.1:0\""));
+    let reload = |gateway: &Gateway, addresses: &str| {
+        let line = gateway.reload(&listen(addresses));
+        assert!(line.contains(" reloaded why="), "{line}");
+    };
+    // Hosts of loopback that no other scene has, so that their ports are nobody else's.
+    let gateway = Gateway::start(driver, &listen("\"127.0.0.79:0\""));
     let mut early = gateway.client();
     early.get("/").expect(200);
-    // Another host of loopback, so that its port is nobody else's.
-    let second = std::net::TcpListener::bind("127.0.0.78:0").unwrap().local_addr().unwrap();
-    gateway.reload(&listen(&format!("\"127.0.0.1:0\", \"{second}\"")));
+    let second = SocketAddr::from(([127, 0, 0, 78], port_that_no_client_is_given()));
+    reload(&gateway, &format!("\"127.0.0.79:0\", \"{second}\""));
     let mut late = Client::connect(second);
     late.get("/").expect(200);
     early.get("/").expect(200);
 
-    gateway.reload(&listen(&format!("\"{second}\"")));
+    reload(&gateway, &format!("\"{second}\""));
     assert!(gateway.refuses());
     Client::connect(second).get("/").expect(200);
     late.get("/").expect(200);
 
     // The same port on every address of the machine is another listener, in place of the first.
     let any = format!("\"0.0.0.0:{}\"", second.port());
-    gateway.reload(&listen(&any));
+    reload(&gateway, &any);
     Client::connect(second).get("/").expect(200);
     late.get("/").expect(200);
 
     // One that cannot be had changes nothing.
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let line = gateway.reload(&listen(&format!("{any}, \"{address}\"")));
     assert!(line.contains("not reloaded") && line.contains(&address.to_string()), "{line}");
     Client::connect(second).get("/").expect(200);
+}
+
+/// A port that can be had on every address of the machine. It is below those that the kernel gives
+/// to clients (`ip_local_port_range`, ip(7)): each connection of the suite that is open, or was
+/// lately, would keep one of those from being bound on all addresses.
+fn port_that_no_client_is_given() -> u16 {
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
+    // Each scene looks somewhere else, so that no two of them find the same one free.
+    let somewhere = || 10_000 + (RandomState::new().hash_one(0) % 22_768) as u16;
+    std::iter::repeat_with(somewhere).take(1_000).find(free).unwrap()
 }
 
 fn limits_of_connections_follow(driver: Driver) {
@@ -334,7 +405,7 @@ fn the_command_reloads_and_tells_what_came_of_it(driver: Driver) {
     gateway.rewrite(&saying("new"));
     let (code, said) = cli::run(&["reload", "--pid", &process]);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("reloaded: 1 routes, 0 upstreams, 1 listeners"), "{said}");
+    assert!(said.contains("reloaded: 1 route, 0 upstreams, 1 listener;"), "{said}");
     assert_eq!(gateway.get("/").expect(200).text(), "new");
     gateway.await_log(&[" reloaded why=\"ringway reload\""]);
 
@@ -458,6 +529,32 @@ fn a_breaker_stays_open(driver: Driver) {
     // Other settings are another breaker.
     gateway.reload(&file("2h", ""));
     client.get("/").expect(500);
+}
+
+/// A limit begins anew only where it is another one.
+fn what_was_taken_of_a_limit_stays_taken(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let file = |burst: u32, more: &str| {
+        let limit = format!("filters: [{{rate_limit: {{qps: 0.001, burst: {burst}}}}}]\n");
+        format!("workers:\n  count: 2\n{}{more}", forward_route(&origin, &limit))
+    };
+    let other = "  - {name: other, path: /other, respond: {}}\n";
+    let gateway = Gateway::start(driver, &file(5, ""));
+    for _ in 0..3 {
+        gateway.get("/").expect(200);
+    }
+    for more in ["", other] {
+        gateway.reload(&file(5, more));
+        gateway.get("/").expect(200);
+    }
+    gateway.reload(&file(5, ""));
+    gateway.get("/").expect(429);
+    gateway.reload(&file(6, ""));
+    for _ in 0..6 {
+        gateway.get("/").expect(200);
+    }
+    gateway.get("/").expect(429);
+    assert_eq!(origin.count(), 11);
 }
 
 /// Reloads for the scene, and those after which memory is measured for the first time.

@@ -21,7 +21,8 @@ fn it_prints_what_runs(driver: Driver) {
         let (code, out, err) = output(&["top", "--once", "--url", &url]);
         assert_eq!((code, err.as_str()), (Some(0), ""));
         said = out;
-        said.lines().any(|line| line.split_whitespace().eq(["0", "1", "3", "0", "0"]))
+        let worker = ["0", "1", "3", "0", "0"];
+        said.lines().any(|line| line.split_whitespace().take(5).eq(worker))
     });
     let origin = origin.address.to_string();
     let parts =

@@ -30,7 +30,7 @@ const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 /// The most hash lookups and comparisons that one path costs are bounded by the pattern's length.
 const MAX_PATH: usize = 8192;
 
-pub(super) fn check<F>(route: &Route<F>, path: &str, findings: &mut Findings<'_>) {
+pub(crate) fn check<F>(route: &Route<F>, path: &str, findings: &mut Findings<'_>) {
     let variables = check_matching(&route.matching, path, findings);
     match &route.action {
         Action::Forward(Forward::Upstream(name)) => {

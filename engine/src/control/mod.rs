@@ -11,6 +11,7 @@ pub(crate) mod signals;
 mod trail;
 mod watch;
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
@@ -203,14 +204,7 @@ impl Desk {
         let server = &snapshot.server;
         let per_client = bound(server.max_connections_per_client);
         self.common.places.set_limits(server.max_connections, per_client);
-        let known = self.common.addresses.get();
-        let mut addresses = publication.found;
-        for (target, _) in snapshot.targets() {
-            if let Some(found) = known.get(target) {
-                addresses.entry(target.clone()).or_insert_with(|| found.clone());
-            }
-        }
-        let addresses = Shared::new(addresses);
+        let addresses = addresses_of(&snapshot, self.common.addresses.get(), publication.found);
         self.common.addresses.set(addresses.clone());
         self.common.registry.adopt(&snapshot.upstreams, &addresses);
         self.retired.push(self.common.live.snapshot());
@@ -237,4 +231,25 @@ impl Desk {
             }
         }
     }
+}
+
+/// The addresses of the snapshot's targets: those that were known, as far as it has them, and those
+/// that were found for it.
+fn addresses_of(
+    snapshot: &Snapshot,
+    known: Shared<Addresses>,
+    found: Addresses,
+) -> Shared<Addresses> {
+    let targets: HashSet<_> = snapshot.targets().map(|(target, _)| target).collect();
+    if found.is_empty() && targets.len() == known.len() {
+        // All of its targets are known, so none is known that it does not have.
+        return known;
+    }
+    let mut addresses = found;
+    for target in targets {
+        if let Some(found) = known.get(target) {
+            addresses.entry(target.clone()).or_insert_with(|| found.clone());
+        }
+    }
+    Shared::new(addresses)
 }

@@ -184,10 +184,22 @@ const OF_WORKERS: [OfWorker; 17] = [
 ];
 
 fn workers(text: &mut Text, common: &Common) {
+    completions(text, common);
     for (name, kind, help, of, unit) in OF_WORKERS {
         text.family(name, kind, help);
         for (worker, colleague) in common.colleagues.iter().enumerate() {
             let value = of(&colleague.shard).get() as f64 / unit;
+            text.sample(&[("worker", &worker.to_string())], value);
+        }
+    }
+}
+
+/// Completions of the workers that have a ring; on epoll, the name without a number.
+fn completions(text: &mut Text, common: &Common) {
+    let help = "What the kernel completed in the worker's ring: accepts, reads, writes, timers.";
+    text.family("ringway_worker_completions_total", Kind::Counter, help);
+    for (worker, colleague) in common.colleagues.iter().enumerate() {
+        if let Some(value) = colleague.shard.load.completions() {
             text.sample(&[("worker", &worker.to_string())], value);
         }
     }

@@ -8,6 +8,14 @@ use crate::message::{FieldName, Span};
 pub struct Edits {
     list: Vec<Edit>,
     text: Vec<u8>,
+    /// A bit for each length that a name in the list has: most names are seen not to be among them
+    /// at a glance.
+    lengths: u64,
+}
+
+/// The bit for names as long as this one; those beyond 64 bytes share bits with shorter ones.
+fn length_bit(name: &[u8]) -> u64 {
+    1 << (name.len() % 64)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +72,12 @@ impl Edits {
         if framing || !is_token(name.as_bytes()) || !is_safe_value(value) {
             return Err(BadHeader);
         }
-        if kind != EditKind::Add {
+        let bit = length_bit(name.as_bytes());
+        if kind != EditKind::Add && self.lengths & bit != 0 {
             let text = &self.text;
             self.list.retain(|e| !e.name.of(text).eq_ignore_ascii_case(name.as_bytes()));
         }
+        self.lengths |= bit;
         let name = self.store(name.as_bytes());
         let value = self.store(value);
         self.list.push(Edit { kind, name, value });
@@ -131,15 +141,16 @@ impl Edits {
 
     /// True when the header as it arrived is not to be written.
     pub(crate) fn replaces(&self, name: &[u8]) -> bool {
-        self.list
-            .iter()
-            .any(|e| e.kind != EditKind::Add && e.name.of(&self.text).eq_ignore_ascii_case(name))
+        let replaces =
+            |e: &Edit| e.kind != EditKind::Add && e.name.of(&self.text).eq_ignore_ascii_case(name);
+        self.lengths & length_bit(name) != 0 && self.list.iter().any(replaces)
     }
 
     /// True when what the gateway has to say under this name, from itself or as it arrived, is to
-    /// be written. Almost every exchange has few edits or none.
+    /// be written.
+    #[inline]
     pub fn keeps(&self, name: &[u8]) -> bool {
-        self.list.is_empty() || !self.replaces(name)
+        !self.replaces(name)
     }
 
     /// The headers to be written beside those that arrived.
@@ -176,9 +187,11 @@ impl Edits {
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Forgets all edits; the memory stays.
+    pub fn clear(&mut self) {
         self.list.clear();
         self.text.clear();
+        self.lengths = 0;
     }
 }
 

@@ -9,6 +9,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ringway_config::Pool;
@@ -16,7 +17,7 @@ use ringway_config::Pool;
 use crate::balance::Load;
 use crate::error::Error;
 use crate::io::Stream;
-use crate::limits::{ENDPOINT_PAUSE_FIRST, ENDPOINT_PAUSE_MOST, SWEPT_CONNECTIONS};
+use crate::limits::{CLOSED_AT_ONCE, ENDPOINT_PAUSE_FIRST, ENDPOINT_PAUSE_MOST, SWEPT_CONNECTIONS};
 use crate::shared::Shared;
 
 use super::state::{EndpointCounts, EndpointState};
@@ -39,6 +40,8 @@ pub(crate) struct Endpoint {
     in_flight: Cell<u32>,
     /// Connections that wait, the last one used last.
     idle: RefCell<Vec<Idle>>,
+    /// Where they go when nobody wants them any more.
+    unwanted: Rc<Unwanted>,
     refusals: Cell<u32>,
     paused_until: Cell<Duration>,
 }
@@ -52,8 +55,35 @@ pub(crate) struct Idle {
     since: Duration,
 }
 
+/// Connections of a core that are to be closed. Thousands may come at once, when an upstream leaves
+/// or all have waited for long enough, and to close one takes some microseconds: so each sweep
+/// closes a few.
+#[derive(Default)]
+pub(crate) struct Unwanted(RefCell<Vec<Idle>>);
+
+impl Unwanted {
+    fn take(&self, idle: impl IntoIterator<Item = Idle>) {
+        self.0.borrow_mut().extend(idle);
+    }
+
+    /// Closes some of them.
+    pub(crate) fn sweep(&self) {
+        let mut all = self.0.borrow_mut();
+        let left = all.len().saturating_sub(CLOSED_AT_ONCE);
+        all.truncate(left);
+        if all.is_empty() {
+            *all = Vec::new();
+        }
+    }
+}
+
 impl Endpoint {
-    pub(crate) fn new(state: Shared<EndpointState>, worker: usize, name: String) -> Self {
+    pub(crate) fn new(
+        state: Shared<EndpointState>,
+        worker: usize,
+        name: String,
+        unwanted: Rc<Unwanted>,
+    ) -> Self {
         let endpoint = Endpoint {
             address: state.address,
             weight: Cell::new(0),
@@ -63,6 +93,7 @@ impl Endpoint {
             name,
             in_flight: Cell::new(0),
             idle: RefCell::default(),
+            unwanted,
             refusals: Cell::new(0),
             paused_until: Cell::new(Duration::ZERO),
         };
@@ -77,7 +108,7 @@ impl Endpoint {
             self.forget_refusals();
         }
         if draining && !self.draining.replace(draining) {
-            self.idle.borrow_mut().clear();
+            self.unwanted.take(self.idle.take());
         }
         self.draining.set(draining);
     }
@@ -184,14 +215,21 @@ impl Endpoint {
         }
     }
 
-    /// Closes what is too old or has been closed at the other end, oldest first.
+    /// Lets go of what is too old or has been closed at the other end, oldest first.
     pub(crate) fn sweep(&self, pool: &Pool, now: Duration) {
         let mut looked_at = 0;
-        self.idle.borrow_mut().retain(|idle| {
+        let mut idle = self.idle.borrow_mut();
+        self.unwanted.take(idle.extract_if(.., |idle| {
             looked_at += 1;
             let look = looked_at <= SWEPT_CONNECTIONS;
-            !(idle.is_over(pool, now) || (look && !idle.stream.is_quiet()))
-        });
+            idle.is_over(pool, now) || (look && !idle.stream.is_quiet())
+        }));
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.unwanted.take(self.idle.take());
     }
 }
 
@@ -212,7 +250,7 @@ mod tests {
         let state = EndpointState::new("up", ([127, 0, 0, 1], 80).into(), 2, failing);
         state.publish(100, false);
         let state = Shared::new(state);
-        (state.clone(), Endpoint::new(state, 1, String::new()))
+        (state.clone(), Endpoint::new(state, 1, String::new(), Rc::default()))
     }
 
     #[test]

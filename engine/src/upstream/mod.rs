@@ -22,7 +22,7 @@ use crate::balance::{Balancer, Load};
 use crate::shared::{Shared, SharedEpoch};
 
 pub(crate) use connect::{Lease, checkout};
-pub(crate) use endpoint::Endpoint;
+pub(crate) use endpoint::{Endpoint, Unwanted};
 pub(crate) use registry::Checked;
 pub use registry::{EndpointView, Registry, Standing};
 pub use state::Counts;
@@ -45,6 +45,15 @@ pub(crate) struct Seat {
     pub(crate) registry: Shared<Registry>,
     /// Its number.
     pub(crate) worker: usize,
+    /// What it is to close.
+    pub(crate) unwanted: Rc<Unwanted>,
+}
+
+impl Seat {
+    /// The seat of this worker, which has nothing to close yet.
+    pub(crate) fn new(registry: Shared<Registry>, worker: usize) -> Seat {
+        Seat { registry, worker, unwanted: Rc::default() }
+    }
 }
 
 /// An upstream on one core.
@@ -87,7 +96,7 @@ impl Upstream {
 
     /// Takes new addresses in. Endpoints that stay keep their connections and their state.
     pub(crate) fn resolve(&self, addresses: &Addresses) {
-        let (name, Seat { registry, worker }) = (&self.plan.name, &self.seat);
+        let (name, Seat { registry, worker, unwanted }) = (&self.plan.name, &self.seat);
         let members = registry.members(name);
         let mut endpoints: Vec<Rc<Endpoint>> = Vec::new();
         for target in &self.plan.settings.targets {
@@ -99,8 +108,9 @@ impl Upstream {
                 let target = target.addr.to_string();
                 let known = self.endpoints.borrow();
                 let same = known.iter().find(|e| e.is(&state) && e.name == target).cloned();
-                endpoints
-                    .push(same.unwrap_or_else(|| Rc::new(Endpoint::new(state, *worker, target))));
+                endpoints.push(same.unwrap_or_else(|| {
+                    Rc::new(Endpoint::new(state, *worker, target, unwanted.clone()))
+                }));
             }
         }
         *self.endpoints.borrow_mut() = endpoints;

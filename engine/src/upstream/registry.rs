@@ -131,21 +131,39 @@ impl Registry {
     /// told. Endpoints that stay keep their counts and what is known of them; others leave.
     pub(crate) fn adopt(&self, plans: &[Shared<Plan>], addresses: &Addresses) {
         let mut book = self.book.lock();
-        let mut before: HashMap<String, Held> = std::mem::take(&mut book.upstreams)
-            .into_iter()
-            .map(|held| (held.plan.name.clone(), held))
-            .collect();
-        for plan in plans {
-            let held = match before.remove(&plan.name) {
+        let before = std::mem::take(&mut book.upstreams);
+        let mut moved = before.len() != plans.len();
+        let mut changed = moved;
+        let mut before: Vec<Option<Held>> = before.into_iter().map(Some).collect();
+        for (at, plan) in plans.iter().enumerate() {
+            // Mostly at the same place as before, where no name has to be looked up.
+            let same =
+                |held: &Option<Held>| held.as_ref().is_some_and(|h| h.plan.name == plan.name);
+            let place = match before.get(at) {
+                Some(held) if same(held) => Some(at),
+                _ => {
+                    moved = true;
+                    book.places.get(&plan.name).copied()
+                }
+            };
+            let held = match place.and_then(|place| before[place].take()) {
                 Some(held) if held.is_as(plan, addresses) => held,
-                held => self.held(plan, wanted(plan, addresses), held),
+                held => {
+                    changed = true;
+                    self.held(plan, wanted(plan, addresses), held)
+                }
             };
             book.upstreams.push(held);
         }
-        book.places =
-            book.upstreams.iter().enumerate().map(|(at, h)| (h.plan.name.clone(), at)).collect();
-        let directory = book.upstreams.iter().map(|h| (h.plan.name.clone(), h.members.clone()));
-        self.directory.set(Shared::new(directory.collect()));
+        if moved {
+            let all = book.upstreams.iter().enumerate();
+            book.places = all.map(|(at, held)| (held.plan.name.clone(), at)).collect();
+        }
+        if moved || changed {
+            let all = book.upstreams.iter();
+            let directory = all.map(|held| (held.plan.name.clone(), held.members.clone()));
+            self.directory.set(Shared::new(directory.collect()));
+        }
         self.adopted.bump();
         drop(book);
         self.changed.notify_one();
@@ -343,9 +361,12 @@ impl Held {
     fn is_as(&self, plan: &Shared<Plan>, addresses: &Addresses) -> bool {
         let targets = plan.settings.targets.iter();
         let mut found = targets.flat_map(|t| addresses.get(&t.addr).into_iter().flatten());
-        Shared::same(&self.plan, plan)
-            && found.clone().count() == self.group.members.len()
-            && found.all(|address| self.members.states.contains_key(address))
+        let mut count = 0;
+        let mut known = |address| {
+            count += 1;
+            self.members.states.contains_key(address)
+        };
+        Shared::same(&self.plan, plan) && found.all(&mut known) && count == self.group.members.len()
     }
 
     /// Tells workers of a change, and then people, who may rely on what they read.

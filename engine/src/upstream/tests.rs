@@ -9,6 +9,7 @@ use ringway_config::{HealthCheck, OutlierDetection, Period, Probe, Target};
 use super::*;
 use crate::clock::Deadlines;
 use crate::error::{ClientError, UpstreamError};
+use crate::limits::CLOSED_AT_ONCE;
 
 const NOW: Duration = Duration::from_secs(1);
 
@@ -65,7 +66,7 @@ impl Two {
         let registry = Shared::new(Registry::new(2));
         registry.adopt(std::slice::from_ref(&plan), &addresses);
         let worker = |worker| {
-            let seat = Seat { registry: registry.clone(), worker };
+            let seat = Seat::new(registry.clone(), worker);
             Upstream::new(plan.clone(), &addresses, seat, worker as u64, None)
         };
         let workers = [worker(0), worker(1)];
@@ -187,7 +188,7 @@ fn another_snapshot_keeps_those_that_stay() {
     let (plan, addresses) = (plan(&targets), addresses(&targets));
     two.registry.adopt(&[other, plan.clone()], &addresses);
     assert_ne!(two.registry.adopted(), before);
-    let seat = Seat { registry: two.registry.clone(), worker: 0 };
+    let seat = Seat::new(two.registry.clone(), 0);
     let new = Upstream::new(plan.clone(), &addresses, seat, 0, Some(&two.workers[0]));
     let picks = (0..40).filter_map(|_| new.pick(None, &[], NOW));
     let ports: BTreeSet<_> = picks.map(|endpoint| endpoint.address.port()).collect();
@@ -237,16 +238,23 @@ fn is_closed(peer: &mut TcpStream) -> bool {
     }
 }
 
-#[test]
-fn a_drain_closes_what_waits_and_lets_finish_what_is_under_way() {
+/// An upstream on one core with one endpoint, which is this listener.
+fn listening() -> (TcpListener, Shared<Registry>, Rc<Unwanted>, Upstream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let targets = [Target { addr: address.to_string().parse().unwrap(), weight: 1 }];
     let addresses = Addresses::from([(targets[0].addr.clone(), vec![address])]);
     let (plan, registry) = (plan(&targets), Shared::new(Registry::new(1)));
     registry.adopt(std::slice::from_ref(&plan), &addresses);
-    let seat = Seat { registry: registry.clone(), worker: 0 };
-    let upstream = Upstream::new(plan, &addresses, seat, 0, None);
+    let seat = Seat::new(registry.clone(), 0);
+    let unwanted = seat.unwanted.clone();
+    (listener, registry, unwanted, Upstream::new(plan, &addresses, seat, 0, None))
+}
+
+#[test]
+fn a_drain_closes_what_waits_and_lets_finish_what_is_under_way() {
+    let (listener, registry, unwanted, upstream) = listening();
+    let address = listener.local_addr().unwrap();
     let driver = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer();
     driver.build().unwrap().block_on(async {
         let (pool, deadlines) = (config::Pool::default(), Rc::<Deadlines>::default());
@@ -259,11 +267,39 @@ fn a_drain_closes_what_waits_and_lets_finish_what_is_under_way() {
         assert!(!is_closed(&mut idle) && !is_closed(&mut busy));
         registry.set("pair", address, None, Some(true)).unwrap();
         upstream.sweep(NOW);
+        unwanted.sweep();
         assert!(is_closed(&mut idle) && !is_closed(&mut busy));
         assert_eq!(registry.list()[0].counts.in_flight, 1);
         under_way.give_back(&pool, NOW);
         assert!(is_closed(&mut busy), "there is nothing to keep it for");
         let counts = registry.list()[0].counts;
         assert_eq!((counts.requests, counts.connects, counts.in_flight), (2, 2, 0));
+    });
+}
+
+/// When their endpoint leaves, and there is nothing else to do with them.
+#[test]
+fn many_connections_are_closed_a_few_at_a_time() {
+    const MANY: usize = CLOSED_AT_ONCE * 2 + 1;
+    let (listener, _registry, unwanted, upstream) = listening();
+    let driver = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer();
+    driver.build().unwrap().block_on(async {
+        let (pool, deadlines) = (config::Pool::default(), Rc::<Deadlines>::default());
+        let endpoint = upstream.pick(None, &[], NOW).unwrap();
+        let mut peers = Vec::new();
+        let mut leases = Vec::new();
+        for _ in 0..MANY {
+            leases.push(checkout(endpoint.clone(), &pool, NOW, true, &deadlines).await.unwrap());
+            peers.push(listener.accept().unwrap().0);
+        }
+        leases.into_iter().for_each(|lease| lease.give_back(&pool, NOW));
+        drop((endpoint, upstream));
+        let mut closed =
+            || peers.iter_mut().filter_map(|peer| is_closed(peer).then_some(())).count();
+        assert_eq!(closed(), 0);
+        for so_far in [CLOSED_AT_ONCE, 2 * CLOSED_AT_ONCE, MANY, MANY] {
+            unwanted.sweep();
+            assert_eq!(closed(), so_far);
+        }
     });
 }

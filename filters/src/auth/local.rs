@@ -41,6 +41,28 @@ pub(super) struct KeyFile {
 }
 
 impl Local {
+    /// What is to be said of a secret that is shorter than the digest of the shortest algorithm
+    /// that it is used with (RFC 7518 §3.2). `place` stands before the field.
+    pub(super) fn short_secret(&self, place: &str) -> Option<SettingsError> {
+        let Secret(secret) = self.secret.as_ref()?;
+        let digest = |algorithm: &Algorithm| match algorithm {
+            Algorithm::HS256 => Some(32),
+            Algorithm::HS384 => Some(48),
+            Algorithm::HS512 => Some(64),
+            _ => None,
+        };
+        let least = self.algorithms.iter().filter_map(digest).min().unwrap_or(32);
+        (secret.len() < least).then(|| {
+            let message = format!(
+                "the secret has {} bytes: whoever has a token can try all of fewer than {least} at \
+                 home (RFC 7518 §3.2)",
+                secret.len()
+            );
+            let help = format!("`openssl rand -base64 {least}` makes a good one");
+            wrong(format!("{place}secret"), message, &help)
+        })
+    }
+
     /// Reads all keys.
     ///
     /// # Errors

@@ -71,6 +71,7 @@ impl Settings {
         }
         Ok(Lowered {
             schemes,
+            any_of: !self.any_of.is_empty(),
             excluded,
             realm,
             consumer_header: self.consumer_header.clone(),

@@ -10,7 +10,6 @@ use ringway_engine::filter::Errand;
 use ringway_engine::shared::Shared;
 
 use super::jwt::Plan;
-use super::local::Secret;
 use super::remote::Remote;
 
 /// How often files are looked at: so long a token may live on that was revoked.
@@ -18,9 +17,6 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Where there is nothing to look at.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// As many bytes as the digest of HS256 has (RFC 7518 §3.2).
-const GOOD_SECRET: usize = 32;
 
 /// What tells that a file is another one: its place on the disk, its time and its size.
 type Stamp = Option<(u64, i64, i64, u64)>;
@@ -35,9 +31,6 @@ pub(super) fn errand(plan: Shared<Plan>) -> Errand {
     let mut keys: Option<Vec<Stamp>> = None;
     let mut revoked: Option<Stamp> = None;
     Box::new(move || {
-        if keys.is_none() {
-            warn_of_short_secrets(&plan);
-        }
         let stamps = plan.local.files.iter().map(|file| stamp(&file.path)).collect();
         // At the first time too: a file may have changed since it was read.
         if keys.as_ref() != Some(&stamps) && !plan.local.files.is_empty() {
@@ -63,17 +56,4 @@ pub(super) fn errand(plan: Shared<Plan>) -> Errand {
         let looks = !plan.local.files.is_empty() || plan.revoked.is_some() || plan.remote.is_some();
         if looks { LOOK } else { NEVER }
     })
-}
-
-fn warn_of_short_secrets(plan: &Plan) {
-    if let Some(Secret(secret)) = &plan.local.secret
-        && secret.len() < GOOD_SECRET
-    {
-        let bytes = secret.len();
-        tracing::warn!(
-            bytes,
-            "the secret of an `auth` is short: whoever has a token can try secrets of fewer than \
-             {GOOD_SECRET} bytes at home (RFC 7518 §3.2); `openssl rand -base64 32` makes one"
-        );
-    }
 }

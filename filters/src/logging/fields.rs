@@ -1,10 +1,10 @@
 //! The fields of a record, by their names, and how the value of each is found.
 
-use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ringway_engine::error::Error;
+use ringway_engine::http1::write::{decimal, digits};
 use ringway_engine::message::{FieldName, Version};
 use ringway_engine::trace::Trace;
 
@@ -18,6 +18,9 @@ macro_rules! fields {
 
         /// Every field and its name, in the order in which JSON has them.
         pub(super) const FIELDS: &[(Field, &str)] = &[$((Field::$Field, $name),)*];
+
+        /// What stands before the value of each in JSON, behind the field before it.
+        pub(super) const KEYS: &[&str] = &[$(concat!(",\"", $name, "\":"),)*];
     };
 }
 
@@ -164,13 +167,15 @@ fn word(text: &[u8]) -> Value<'_> {
 
 /// Appends milliseconds with three places.
 pub(super) fn millis(out: &mut Vec<u8>, length: Duration) {
-    // Writing into a vector cannot fail.
-    let _ = write!(out, "{}.{:03}", length.as_millis(), length.subsec_micros() % 1000);
+    // A millisecond count beyond 64 bits is one of half a billion years.
+    decimal(out, u64::try_from(length.as_millis()).unwrap_or(u64::MAX));
+    out.push(b'.');
+    digits::<3>(out, length.subsec_micros());
 }
 
 /// A moment in UTC.
 struct Utc {
-    year: i64,
+    year: u32,
     month: u32,
     day: u32,
     second_of_day: u32,
@@ -191,7 +196,7 @@ impl Utc {
         let from_march = (5 * of_year + 2) / 153;
         let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
         Utc {
-            year: year_of_era + era * 400 + i64::from(month <= 2),
+            year: (year_of_era + era * 400 + i64::from(month <= 2)) as u32,
             month: month as u32,
             day: (of_year - (153 * from_march + 2) / 5 + 1) as u32,
             second_of_day: (seconds % 86_400) as u32,
@@ -199,20 +204,30 @@ impl Utc {
         }
     }
 
-    fn clock(&self) -> (u32, u32, u32) {
+    /// Appends hours, minutes and seconds.
+    fn clock(&self, out: &mut Vec<u8>) {
         let second = self.second_of_day;
-        (second / 3600, second / 60 % 60, second % 60)
+        digits::<2>(out, second / 3600);
+        out.push(b':');
+        digits::<2>(out, second / 60 % 60);
+        out.push(b':');
+        digits::<2>(out, second % 60);
     }
 }
 
 /// Appends a moment as RFC 3339 has it, with milliseconds, in UTC.
 pub(super) fn rfc3339(out: &mut Vec<u8>, moment: SystemTime) {
     let utc = Utc::of(moment);
-    let (year, month, day, millis) = (utc.year, utc.month, utc.day, utc.millis);
-    let (hour, minute, second) = utc.clock();
-    // Writing into a vector cannot fail.
-    let _ =
-        write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z");
+    digits::<4>(out, utc.year);
+    out.push(b'-');
+    digits::<2>(out, utc.month);
+    out.push(b'-');
+    digits::<2>(out, utc.day);
+    out.push(b'T');
+    utc.clock(out);
+    out.push(b'.');
+    digits::<3>(out, utc.millis);
+    out.push(b'Z');
 }
 
 /// Appends a moment as the combined format of web servers has it.
@@ -220,14 +235,14 @@ pub(super) fn combined(out: &mut Vec<u8>, moment: SystemTime) {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let utc = Utc::of(moment);
-    let month = MONTHS[(utc.month as usize - 1) % 12];
-    let (hour, minute, second) = utc.clock();
-    // Writing into a vector cannot fail.
-    let _ = write!(
-        out,
-        "{:02}/{month}/{:04}:{hour:02}:{minute:02}:{second:02} +0000",
-        utc.day, utc.year
-    );
+    digits::<2>(out, utc.day);
+    out.push(b'/');
+    out.extend_from_slice(MONTHS[(utc.month as usize - 1) % 12].as_bytes());
+    out.push(b'/');
+    digits::<4>(out, utc.year);
+    out.push(b':');
+    utc.clock(out);
+    out.extend_from_slice(b" +0000");
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
 //! One line of the log, in each of the formats.
 
-use std::io::Write as _;
 use std::time::SystemTime;
 
 use ringway_engine::filter::SettingsError;
-use ringway_engine::http1::write::decimal;
+use ringway_engine::http1::write::{self, decimal};
 use ringway_engine::record::Record;
 use ringway_engine::template::Template;
 
-use super::fields::{FIELDS, Field, IN_JSON, Value, combined, millis, rfc3339};
+use super::fields::{FIELDS, Field, IN_JSON, KEYS, Value, combined, millis, rfc3339};
 use super::redact::{self, HIDDEN, LONGEST};
 use super::{LineFormat, Settings};
 use crate::wrong;
@@ -148,15 +147,13 @@ impl Line<'_> {
     }
 
     fn write_json(&self, out: &mut Vec<u8>) {
-        let mut mark = b'{';
-        for &(field, name) in &FIELDS[..IN_JSON] {
+        let begin = out.len();
+        for (&(field, _), key) in FIELDS[..IN_JSON].iter().zip(KEYS) {
             let value = self.value(field);
             if matches!(value, Value::Absent) {
                 continue;
             }
-            out.extend_from_slice(&[mark, b'"']);
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"\":");
+            out.extend_from_slice(key.as_bytes());
             let quoted = !matches!(value, Value::Count(_) | Value::Length(_));
             if quoted {
                 out.push(b'"');
@@ -165,8 +162,9 @@ impl Line<'_> {
             if quoted {
                 out.push(b'"');
             }
-            mark = b',';
         }
+        // The time is always there, and its comma is where the object begins.
+        out[begin] = b'{';
         self.put_headers(out, "request_headers", &self.shape.request, true);
         self.put_headers(out, "response_headers", &self.shape.response, false);
         out.push(b'}');
@@ -179,8 +177,9 @@ impl Line<'_> {
             if begun {
                 out.push(b',');
             } else {
-                // Writing into a vector cannot fail.
-                let _ = write!(out, ",\"{name}\":{{");
+                out.extend_from_slice(b",\"");
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b"\":{");
                 begun = true;
             }
             out.push(b'"');
@@ -252,8 +251,8 @@ impl Line<'_> {
             Value::Length(length) => millis(out, *length),
             Value::Moment(moment) => rfc3339(out, *moment),
             Value::LocalMoment(moment) => combined(out, *moment),
-            Value::Address(address) => drop(write!(out, "{}", address.to_canonical())),
-            Value::Socket(address) => drop(write!(out, "{address}")),
+            Value::Address(address) => write::address(out, *address),
+            Value::Socket(address) => write::socket(out, *address),
             Value::Trace(trace) => out.extend_from_slice(&trace.id_text()),
             Value::Error(error) => {
                 // The sentence may quote what a peer sent. Only an exchange that failed allocates.

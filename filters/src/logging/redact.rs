@@ -53,8 +53,9 @@ fn digit(byte: u8) -> Option<u8> {
 /// Appends the inside of a JSON string (RFC 8259 §7). Control characters, C1 included, are escaped
 /// (HTTP_SAFETY rule 27); what is not UTF-8 becomes U+FFFD.
 pub(super) fn json(out: &mut Vec<u8>, text: &[u8]) {
-    let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-    if text.iter().all(plain) {
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~') & (*byte != b'"') & (*byte != b'\\');
+    // Without a way out of the loop, the compiler compares many bytes at once.
+    if text.iter().fold(true, |all, byte| all & plain(byte)) {
         return out.extend_from_slice(text);
     }
     for chunk in text.utf8_chunks() {

@@ -104,6 +104,19 @@ impl Gateway {
         Gateway::start_as(driver, yaml, command)
     }
 
+    /// Starts with a wall clock that is so many seconds off as this file says at the moment, by the
+    /// library of Debian's faketime. The monotonic clock is the system's.
+    #[track_caller]
+    pub(crate) fn start_with_clock(driver: Driver, yaml: &str, file: &Path) -> Gateway {
+        let mut command = Command::new(RINGWAY);
+        command
+            .env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketime.so.1")
+            .env("FAKETIME_TIMESTAMP_FILE", file)
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        Gateway::start_as(driver, yaml, command)
+    }
+
     #[track_caller]
     fn start_as(driver: Driver, yaml: &str, command: Command) -> Gateway {
         Gateway::start_with_file(driver, write_file(driver, yaml), command)

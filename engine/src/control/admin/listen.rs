@@ -1,11 +1,9 @@
 //! Connections to the admin listener: few, and none of them for as long as it likes.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -24,12 +22,7 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::guard::Peer;
-
-/// Connections at once: people, a scraper and a few scripts.
-const CONNECTIONS: usize = 64;
-
-/// Of them, from one address: one machine shall not keep the others out.
-const CONNECTIONS_BY_CLIENT: usize = 48;
+use super::places::{Open, Place};
 
 /// How long a connection may take for the head of its next request, its waiting for one included.
 const HEAD: Duration = Duration::from_secs(2);
@@ -48,45 +41,6 @@ const SEND_BUFFER: usize = 128 * 1024;
 /// Pause after a connection could not be accepted, which is when descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The connections that are open, by client.
-#[derive(Default)]
-struct Open {
-    all: Cell<usize>,
-    by_client: RefCell<HashMap<IpAddr, usize>>,
-}
-
-/// A connection's place among those; given back when dropped.
-struct Place {
-    open: Rc<Open>,
-    client: IpAddr,
-}
-
-impl Place {
-    fn take(open: &Rc<Open>, client: IpAddr) -> Option<Self> {
-        let mut by_client = open.by_client.borrow_mut();
-        let count = by_client.get(&client).copied().unwrap_or(0);
-        if open.all.get() >= CONNECTIONS || count >= CONNECTIONS_BY_CLIENT {
-            return None;
-        }
-        by_client.insert(client, count + 1);
-        open.all.set(open.all.get() + 1);
-        Some(Place { open: open.clone(), client })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut by_client = self.open.by_client.borrow_mut();
-        if let Some(count) = by_client.get_mut(&self.client) {
-            *count -= 1;
-            if *count == 0 {
-                by_client.remove(&self.client);
-            }
-        }
-        self.open.all.set(self.open.all.get() - 1);
-    }
-}
-
 /// Serves `app` on every connection until `stop` is sent or dropped. Has to run in a `LocalSet`.
 pub(super) async fn serve(listener: TcpListener, app: Router, mut stop: oneshot::Receiver<()>) {
     let open = Rc::<Open>::default();
@@ -100,8 +54,11 @@ pub(super) async fn serve(listener: TcpListener, app: Router, mut stop: oneshot:
                 // One too many is closed at once, which its client sees; there is nothing to wait
                 // for that it could not wait for itself.
                 let Some(place) = Place::take(&open, peer.ip()) else { continue };
+                let number = place.number;
                 let app = TowerToHyperService::new(app.clone());
-                tokio::task::spawn_local(connection(stream, Serve { app, peer }, place));
+                let served = connection(stream, Serve { app, peer, place });
+                let task = tokio::task::spawn_local(served);
+                open.begun(number, task.abort_handle());
             }
             Err(error) => {
                 tracing::debug!(%error, "admin: accept");
@@ -111,7 +68,7 @@ pub(super) async fn serve(listener: TcpListener, app: Router, mut stop: oneshot:
     }
 }
 
-async fn connection(stream: TcpStream, serve: Serve, _place: Place) {
+async fn connection(stream: TcpStream, serve: Serve) {
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
     let served = http1::Builder::new()
@@ -130,6 +87,7 @@ async fn connection(stream: TcpStream, serve: Serve, _place: Place) {
 struct Serve {
     app: TowerToHyperService<Router>,
     peer: SocketAddr,
+    place: Place,
 }
 
 impl hyper::service::Service<hyper::Request<Incoming>> for Serve {
@@ -139,6 +97,7 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Serve {
         <TowerToHyperService<Router> as hyper::service::Service<hyper::Request<Incoming>>>::Future;
 
     fn call(&self, mut request: hyper::Request<Incoming>) -> Self::Future {
+        self.place.has_asked();
         request.extensions_mut().insert(Peer(self.peer));
         self.app.call(request)
     }
@@ -207,24 +166,5 @@ impl AsyncWrite for Patient {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_address_takes_every_place() {
-        let open = Rc::<Open>::default();
-        let [a, b] = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2])];
-        let first: Vec<_> = (0..CONNECTIONS).filter_map(|_| Place::take(&open, a)).collect();
-        assert_eq!(first.len(), CONNECTIONS_BY_CLIENT);
-        let second: Vec<_> = (0..CONNECTIONS).filter_map(|_| Place::take(&open, b)).collect();
-        assert_eq!(first.len() + second.len(), CONNECTIONS);
-        drop(first);
-        assert!(Place::take(&open, a).is_some());
-        drop(second);
-        assert_eq!((open.all.get(), open.by_client.borrow().len()), (0, 0));
     }
 }

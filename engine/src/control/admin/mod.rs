@@ -15,6 +15,7 @@ mod listen;
 mod metrics;
 mod openapi;
 mod page;
+mod places;
 mod reload;
 mod routes;
 mod status;

@@ -72,6 +72,8 @@ fn worker(id: usize, colleague: &Colleague) -> WorkerStatus {
     let shard = &colleague.shard;
     let load = &shard.load;
     let (requests, waits) = (shard.requests.get(), load.waits.get());
+    let completions = load.completions();
+    let per = |what: u64, of: u64| (of > 0).then(|| what as f64 / of as f64);
     WorkerStatus {
         id,
         connections: shard.connections.get(),
@@ -87,7 +89,9 @@ fn worker(id: usize, colleague: &Colleague) -> WorkerStatus {
         bytes_out: shard.bytes_out.get(),
         cpu_seconds: load.cpu.get() as f64 / 1e6,
         waits,
-        requests_per_wait: (waits > 0).then(|| requests as f64 / waits as f64),
+        requests_per_wait: per(requests, waits),
+        completions,
+        completions_per_wait: completions.and_then(|completions| per(completions, waits)),
         stalls: load.stalls.get(),
         longest_stall_ms: load.longest_stall.get() as f64 / 1e3,
     }

@@ -168,13 +168,13 @@ function showNow(status, seconds) {
 }
 
 function showWorkers(status, seconds) {
-  const labels = ["Worker", "Load", "Requests/s", "Connections", "Requests", "Errors", "Longest stall"];
+  const labels = ["Worker", "Load", "Requests/s", "Connections", "Requests", "Errors", "Completions/wait", "Longest stall"];
   const before = new Map((last?.workers ?? []).map((worker) => [worker.id, worker]));
   const rate = (worker) => seconds === null ? 0 :
     Math.max(0, worker.requests - (before.get(worker.id)?.requests ?? 0)) / seconds;
   const most = Math.max(1, ...status.workers.map(rate));
   keep($("workers"), status.workers, (worker) => worker.id, (worker) => {
-    const made = row(labels, ["", "", "n", "n", "n", "n", "n"]);
+    const made = row(labels, ["", "", "n", "n", "n", "n", "n", "n"]);
     const name = `Requests of worker ${worker.id} beside the busiest one's`;
     made.cells[1].append(element("meter", { min: 0, max: 1, value: 0, "aria-label": name }));
     return made;
@@ -183,7 +183,9 @@ function showWorkers(status, seconds) {
     made.cells[1].firstChild.value = rate(worker) / most;
     [rate(worker), worker.connections, worker.requests, worker.errors]
       .forEach((value, at) => say(made.cells[at + 2], count(value)));
-    say(made.cells[6], worker.stalls > 0 ? `${count(worker.longest_stall_ms)} ms` : "–");
+    const perWait = worker.completions_per_wait;
+    say(made.cells[6], perWait === null ? "–" : perWait.toFixed(1));
+    say(made.cells[7], worker.stalls > 0 ? `${count(worker.longest_stall_ms)} ms` : "–");
   });
 }
 

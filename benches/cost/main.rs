@@ -4,30 +4,35 @@
 //! The real binary runs under valgrind (callgrind counts instructions, memcheck allocations) on the
 //! epoll driver, which valgrind knows, with one worker. It serves keep-alive requests of one client
 //! from an origin in this process, twice with a different number of them: the difference is what
-//! so many requests cost, and start and end cancel out.
+//! so many requests cost, and start and end cancel out. Neither the client nor the origin says
+//! anything before the worker has nothing left to do and waits: whether it looks for an answer that
+//! is not there yet would else depend on who is quicker, and be worth one part in twenty.
 //!
 //! ```text
 //! cargo bench --bench cost              measures, and compares with benches/BASELINE.json
 //! cargo bench --bench cost -- --write   measures, and writes it
 //! ```
 //!
-//! It fails when something costs more than [`TOLERANCE`] above the baseline. Who has a reason to
-//! make a request dearer writes the baseline anew in the same commit, and says the reason there.
+//! It fails when something costs more than [`compare::TOLERANCE`] above the baseline. Who has a
+//! reason to make a request dearer writes the baseline anew in the same commit, and says the reason
+//! there. The baseline names what it was made with; where that differs, this says so.
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot be made has failed")]
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How much dearer a request may get unnoticed.
-const TOLERANCE: f64 = 0.03;
+use compare::{Costs, Counted, MadeWith};
+
+mod compare;
 
 /// Requests before anything is stable: buffers and rooms are made, branches have been seen.
 const FEW: u64 = 1_000;
@@ -55,8 +60,7 @@ fn main() -> ExitCode {
     if !asked("--bench") {
         return ExitCode::SUCCESS;
     }
-    let write = asked("--write");
-    let mut measured = BTreeMap::new();
+    let mut now = Counted { made_with: made_with(), costs: BTreeMap::new() };
     for case in cases() {
         let costs = Costs {
             instructions: each(&case, &["--tool=callgrind", "--callgrind-out-file=/dev/null"]),
@@ -66,47 +70,47 @@ fn main() -> ExitCode {
             "{:<10} {:>8.0} instructions  {:>6.2} allocations a request",
             case.name, costs.instructions, costs.allocations
         );
-        measured.insert(case.name.to_owned(), costs);
+        now.costs.insert(case.name.to_owned(), costs);
     }
-    if write {
-        fs::write(BASELINE, serde_json::to_string_pretty(&measured).unwrap() + "\n").unwrap();
+    if asked("--write") {
+        fs::write(BASELINE, serde_json::to_string_pretty(&now).unwrap() + "\n").unwrap();
         return ExitCode::SUCCESS;
     }
-    let baseline: BTreeMap<String, Costs> =
-        serde_json::from_str(&fs::read_to_string(BASELINE).unwrap()).unwrap();
-    let dearer: Vec<_> =
-        measured.iter().filter_map(|(name, now)| now.above(name, &baseline)).collect();
-    for complaint in &dearer {
-        eprintln!("{complaint}");
+    let read = fs::read(BASELINE).map_err(|error| error.to_string());
+    let read = read.and_then(|text| {
+        serde_json::from_slice::<Counted>(&text).map_err(|error| error.to_string())
+    });
+    let before = match read {
+        Ok(before) => before,
+        Err(error) => {
+            eprintln!("{BASELINE}: {error}; `./scripts/check-cost --write` makes a new one");
+            return ExitCode::FAILURE;
+        }
+    };
+    let judgement = compare::compare(&before, &now);
+    for line in judgement.remarks.iter().chain(&judgement.faults) {
+        eprintln!("{line}");
     }
-    if dearer.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if judgement.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What one request costs.
-#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
-struct Costs {
-    instructions: f64,
-    allocations: f64,
+/// By what it is counted here.
+fn made_with() -> MadeWith {
+    let rustc = said("rustc", "-vV");
+    let host = rustc.lines().find_map(|line| line.strip_prefix("host: "));
+    MadeWith {
+        compiler: rustc.lines().next().unwrap_or_default().to_owned(),
+        host: host.unwrap_or_default().to_owned(),
+        valgrind: said("valgrind", "--version").trim().to_owned(),
+        profile: compare::profile(include_str!("../../Cargo.toml"), std::env::vars()),
+    }
 }
 
-impl Costs {
-    /// What is dearer than it was, in a sentence.
-    fn above(&self, name: &str, baseline: &BTreeMap<String, Costs>) -> Option<String> {
-        let Some(before) = baseline.get(name) else {
-            return Some(format!("{name} is not in {BASELINE}: write it with `-- --write`"));
-        };
-        let too_much = |now: f64, before: f64, slack: f64| now > before * (1.0 + TOLERANCE) + slack;
-        // Allocations come in whole numbers a request, but for a stray one among thousands.
-        let more = too_much(self.instructions, before.instructions, 0.0)
-            || too_much(self.allocations, before.allocations, 0.01);
-        more.then(|| {
-            format!(
-                "{name} costs {:.0} instructions and {:.2} allocations a request; it was {:.0} and \
-                 {:.2}. Make it cheaper, or write the baseline anew and say why.",
-                self.instructions, self.allocations, before.instructions, before.allocations
-            )
-        })
-    }
+/// What a program says when it is asked this.
+fn said(program: &str, argument: &str) -> String {
+    let output = Command::new(program).arg(argument).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// What valgrind with these arguments counts for one request.
@@ -117,7 +121,8 @@ fn each(case: &Case, tool: &[&str]) -> f64 {
 
 /// What valgrind counts from start to end with so many requests in between.
 fn count(case: &Case, tool: &[&str], requests: u64) -> u64 {
-    let origin = origin();
+    let worker = Arc::new(OnceLock::new());
+    let origin = origin(worker.clone());
     let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
     let yaml = format!(
         "workers: {{count: 1, driver: epoll, pin: false}}\n\
@@ -129,7 +134,8 @@ fn count(case: &Case, tool: &[&str], requests: u64) -> u64 {
     let mut gateway = start(file.path(), tool);
     let mut said = BufReader::new(gateway.stderr.take().unwrap()).lines().map_while(Result::ok);
     let address = said.by_ref().find_map(|line| listening(&line)).expect("it listens");
-    ask(address, &case.request, requests);
+    let worker = worker.get_or_init(|| Worker::of(&gateway));
+    ask(address, worker, &case.request, requests);
     kill_process(Pid::from_child(&gateway), Signal::TERM).unwrap();
     let counted = said.filter_map(|line| counted(&line)).last();
     gateway.wait().unwrap();
@@ -164,12 +170,13 @@ fn counted(line: &str) -> Option<u64> {
 }
 
 /// Sends so many requests, one after the other, and reads each answer whole.
-fn ask(gateway: SocketAddr, request: &str, requests: u64) {
+fn ask(gateway: SocketAddr, worker: &Worker, request: &str, requests: u64) {
     let mut stream = TcpStream::connect(gateway).unwrap();
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut answer = vec![0; 4096];
     for _ in 0..requests {
+        worker.wait();
         stream.write_all(request.as_bytes()).unwrap();
         let mut len = 0;
         while !answer[..len].ends_with(b"hello, world\n") {
@@ -181,25 +188,61 @@ fn ask(gateway: SocketAddr, request: &str, requests: u64) {
     }
 }
 
+/// The thread of the gateway's only worker, as the kernel shows it.
+struct Worker {
+    folder: PathBuf,
+}
+
+impl Worker {
+    fn of(gateway: &Child) -> Worker {
+        let threads = fs::read_dir(format!("/proc/{}/task", gateway.id())).unwrap();
+        let mut folders = threads.map(|thread| thread.unwrap().path());
+        let named = |folder: &PathBuf| {
+            fs::read_to_string(folder.join("comm")).is_ok_and(|name| name.trim() == "ringway-0")
+        };
+        Worker { folder: folders.find(named).expect("the gateway has a worker") }
+    }
+
+    /// Returns when the worker sleeps until something happens.
+    fn wait(&self) {
+        let begun = Instant::now();
+        while !self.waits() {
+            assert!(begun.elapsed() < PATIENCE, "the worker never rests");
+            thread::yield_now();
+        }
+    }
+
+    fn waits(&self) -> bool {
+        // `1234 (the name) S …`. Valgrind's threads also sleep while another one runs; a kernel
+        // that does not tell what a thread sleeps in says 0 or nothing.
+        let state = fs::read_to_string(self.folder.join("stat")).unwrap_or_default();
+        let sleeps = state.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'));
+        let place = fs::read_to_string(self.folder.join("wchan")).unwrap_or_default();
+        sleeps && (place.contains("epoll") || place.contains("ep_poll") || place.len() < 2)
+    }
+}
+
 /// An origin that answers every request alike; its address.
-fn origin() -> SocketAddr {
+fn origin(worker: Arc<OnceLock<Worker>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            thread::spawn(move || serve(stream));
+            let worker = worker.clone();
+            thread::spawn(move || serve(stream, &worker));
         }
     });
     address
 }
 
-fn serve(mut stream: TcpStream) {
+fn serve(mut stream: TcpStream, worker: &OnceLock<Worker>) {
     let mut head = Vec::new();
     let mut buffer = [0; 4096];
     while let Ok(read @ 1..) = stream.read(&mut buffer) {
         head.extend_from_slice(&buffer[..read]);
         if head.ends_with(b"\r\n\r\n") {
             head.clear();
+            worker.get().expect("nobody asks before it is known").wait();
             let answer = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\
                           Content-Length: 13\r\n\r\nhello, world\n";
             if stream.write_all(answer.as_bytes()).is_err() {

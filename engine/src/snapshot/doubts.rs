@@ -1,0 +1,87 @@
+//! What can be served but is surely not meant: upstreams that nothing leads to, what filters say of
+//! themselves, and those that stand in the wrong order.
+
+use super::{Action, BuildError, Destination, Snapshot};
+use crate::filter::Blueprint;
+use crate::shared::Shared;
+
+/// A warning for each upstream that neither a route nor a filter names. A template may come to any
+/// of them.
+pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<BuildError> {
+    let mut used: Vec<usize> = Vec::new();
+    for route in &snapshot.routes {
+        match &route.action {
+            Action::Forward(Destination::Named(_)) => return Vec::new(),
+            Action::Forward(Destination::Upstream(at)) => used.push(*at),
+            Action::Forward(Destination::Split(arms)) => {
+                used.extend(arms.iter().map(|arm| arm.upstream));
+            }
+            Action::Respond(_) | Action::Redirect { .. } => {}
+        }
+    }
+    for (_, filter) in snapshot.filters() {
+        let named = filter.upstreams().into_iter();
+        used.extend(named.filter_map(|(_, name)| snapshot.by_name.get(name).copied()));
+    }
+    let mut unused: Vec<_> = snapshot.by_name.iter().filter(|(_, at)| !used.contains(at)).collect();
+    unused.sort_by_key(|(_, at)| **at);
+    let warn = |name: &String| BuildError {
+        path: format!("upstreams.{name}"),
+        message: format!("no route points to the upstream `{name}`"),
+        help: Some(format!("write `upstream: {name}` in a route, or remove it")),
+    };
+    unused.into_iter().map(|(name, _)| warn(name)).collect()
+}
+
+/// What filters say of their own settings, and which stand in the wrong order.
+pub(super) fn filters(snapshot: &Snapshot) -> Vec<BuildError> {
+    let mut found = Vec::new();
+    let mut before = Before::default();
+    of_list(&mut found, "global_filters", &snapshot.global_filters, &mut before);
+    for (at, route) in snapshot.routes.iter().enumerate() {
+        of_list(&mut found, &format!("routes[{at}].filters"), &route.filters, &mut before.clone());
+    }
+    found
+}
+
+/// What stands before a filter in its chain.
+#[derive(Clone, Default)]
+struct Before<'a> {
+    /// The last one that asks for credentials.
+    asks: Option<&'a str>,
+    /// One answers preflights, so that none comes further.
+    answers: bool,
+}
+
+/// The same of one list.
+fn of_list<'a>(
+    found: &mut Vec<BuildError>,
+    place: &str,
+    filters: &'a [Shared<dyn Blueprint>],
+    before: &mut Before<'a>,
+) {
+    for (at, filter) in filters.iter().enumerate() {
+        let name = filter.name();
+        found.extend(filter.warnings().into_iter().map(|warning| BuildError {
+            path: format!("{place}[{at}].{name}.{}", warning.field),
+            message: warning.message,
+            help: warning.help,
+        }));
+        if filter.answers_preflights() {
+            if let Some(asks) = before.asks.filter(|_| !before.answers) {
+                found.push(BuildError {
+                    path: format!("{place}[{at}].{name}"),
+                    message: format!(
+                        "a preflight carries no credentials: `{asks}` refuses it before `{name}` \
+                         can answer"
+                    ),
+                    help: Some(format!("put `{name}` before `{asks}`")),
+                });
+            }
+            before.answers = true;
+        }
+        if filter.identifies() {
+            before.asks = Some(name);
+        }
+    }
+}
