@@ -66,7 +66,7 @@ pub(crate) struct Arguments {
     /// The core of the load and the origin; gateways have the others [default: the last one]
     #[arg(long, value_name = "CORE")]
     load_core: Option<usize>,
-    /// A fraction of a second for each, once: shows that everything runs, and nothing else
+    /// A fraction of a second for each, once: shows that everything runs, and nothing else; fails where something does not
     #[arg(long, conflicts_with_all = ["seconds", "rounds"])]
     smoke: bool,
     /// Prints the report as JSON instead of tables
@@ -114,13 +114,20 @@ fn compare(arguments: &Arguments) -> Result<(), String> {
             .and_then(|_| flag::register(signal, interrupted.clone()))
             .map_err(|error| error.to_string())?;
     }
+    let descriptors = most_files();
     let plan = Plan {
         seconds: if arguments.smoke { 0.2 } else { arguments.seconds },
         rounds: if arguments.smoke { 1 } else { usize::from(arguments.rounds) },
         cores: cores.clone(),
         access_log: arguments.access_log,
         interrupted,
-        idle: if arguments.smoke { 200 } else { 10_000 },
+        descriptors,
+        // Each has one end here and one in the gateway, whose own to the origin come on top.
+        idle: if arguments.smoke {
+            200
+        } else {
+            (descriptors.saturating_sub(400) / 2).min(10_000) as usize
+        },
         folder: arguments.out.clone(),
         token: token()?,
     };
@@ -138,7 +145,6 @@ fn compare(arguments: &Arguments) -> Result<(), String> {
         missing,
         rows: Vec::new(),
     };
-    most_files();
     if !core_affinity::set_for_current(core_affinity::CoreId { id: load_core }) {
         return Err(format!("the load cannot be put on core {load_core}"));
     }
@@ -153,6 +159,10 @@ fn compare(arguments: &Arguments) -> Result<(), String> {
     }
     if arguments.json {
         out_json(&report);
+    }
+    let failures = report.failures();
+    if arguments.smoke && !failures.is_empty() {
+        return Err(failures.join("\n"));
     }
     err(format_args!("The report is in {}\n", plan.folder.join("report.md").display()));
     Ok(())
@@ -240,11 +250,20 @@ fn token() -> Result<String, String> {
     jsonwebtoken::encode(&Header::default(), &claims, &key).map_err(|error| error.to_string())
 }
 
-/// As many descriptors as the system gives: the load and the gateways hold thousands of sockets.
-fn most_files() {
+/// As many descriptors as the system gives, for the load and the gateways, which hold thousands of
+/// sockets; how many that are.
+fn most_files() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
+    const WANTED: u64 = 65_536;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.maximum.is_some_and(|most| most < WANTED) {
+        // Only root may.
+        let more = Rlimit { current: Some(WANTED), maximum: Some(WANTED) };
+        let _ = setrlimit(Resource::Nofile, more);
+        limit = getrlimit(Resource::Nofile);
+    }
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    getrlimit(Resource::Nofile).current.unwrap_or(WANTED)
 }
 
 fn host(gateway_cores: Vec<usize>, load_core: usize) -> Host {

@@ -38,6 +38,9 @@ pub(super) struct Load {
     pub(super) connections: usize,
     /// The whole request.
     pub(super) request: Rc<[u8]>,
+    /// Bytes that the body of an answer must have: who answers something else, or itself, was not
+    /// asked to do what the others do.
+    pub(super) answer: u64,
 }
 
 /// What came of it.
@@ -46,6 +49,8 @@ pub(super) struct Outcome {
     pub(super) elapsed: Duration,
     pub(super) answers: u64,
     pub(super) errors: u64,
+    /// What the first of them was.
+    pub(super) first_error: Option<String>,
     /// Microseconds from the request (or the time it was due) to the last byte of the answer.
     pub(super) latency: Histogram<u64>,
 }
@@ -56,6 +61,7 @@ struct Shared {
     latency: RefCell<Histogram<u64>>,
     answers: Cell<u64>,
     errors: Cell<u64>,
+    first_error: RefCell<Option<String>>,
     /// Only between the end of the warm-up and that of the measurement.
     counts: Cell<bool>,
     over: Cell<bool>,
@@ -80,6 +86,7 @@ impl Load {
             latency: RefCell::new(latency),
             answers: Cell::new(0),
             errors: Cell::new(0),
+            first_error: RefCell::default(),
             counts: Cell::new(false),
             over: Cell::new(false),
         });
@@ -104,6 +111,7 @@ impl Running {
             elapsed: start.elapsed(),
             answers: shared.answers.get(),
             errors: shared.errors.get(),
+            first_error: shared.first_error.borrow().clone(),
             latency: shared.latency.borrow().clone(),
         }
     }
@@ -126,8 +134,8 @@ async fn client(shared: Rc<Shared>, number: usize) {
             Pattern::Rate(rate) => rated(&shared, number, rate).await,
             Pattern::WebSocket => web_socket(&shared).await,
         };
-        if lived.is_err() {
-            shared.failed();
+        if let Err(error) = lived {
+            shared.failed(&error);
             // A gateway that refuses everything shall not be asked a million times a second.
             time::sleep(Duration::from_millis(10)).await;
         }
@@ -143,9 +151,10 @@ impl Shared {
         }
     }
 
-    fn failed(&self) {
+    fn failed(&self, error: &io::Error) {
         if self.counts.get() {
             self.errors.set(self.errors.get() + 1);
+            self.first_error.borrow_mut().get_or_insert_with(|| error.to_string());
         }
     }
 }
@@ -155,7 +164,7 @@ async fn keep_alive(shared: &Shared) -> io::Result<()> {
     let mut request = shared.load.request.to_vec();
     while !shared.over.get() {
         let start = Instant::now();
-        request = client.ask(request).await?;
+        request = client.ask(request, shared.load.answer).await?;
         shared.answered(start);
     }
     Ok(())
@@ -168,7 +177,7 @@ async fn fresh(shared: &Shared) -> io::Result<()> {
     while !shared.over.get() {
         let start = Instant::now();
         let mut client = Client::connect(shared.load.to).await?;
-        request = client.ask(request).await?;
+        request = client.ask(request, shared.load.answer).await?;
         shared.answered(start);
         client.buffer.clear();
         match client.read().await {
@@ -189,7 +198,7 @@ async fn rated(shared: &Shared, number: usize, rate: f64) -> io::Result<()> {
     let mut due = Instant::now() + every.mul_f64(number as f64 / connections);
     while !shared.over.get() {
         until(due).await;
-        request = client.ask(request).await?;
+        request = client.ask(request, shared.load.answer).await?;
         shared.answered(due);
         due += every;
     }
@@ -230,7 +239,7 @@ async fn web_socket(shared: &Shared) -> io::Result<()> {
         client.read().await?;
     }
     if wire::status(&client.buffer) != 101 {
-        return Err(io::ErrorKind::InvalidData.into());
+        return Err(unexpected(&client.buffer));
     }
     let mut frame = vec![b'w'; FRAME];
     while !shared.over.get() {
@@ -243,6 +252,10 @@ async fn web_socket(shared: &Shared) -> io::Result<()> {
         shared.answered(start);
     }
     Ok(())
+}
+
+fn unexpected(answer: &[u8]) -> io::Error {
+    io::Error::other(format!("answered with status {}", wire::status(answer)))
 }
 
 /// One connection.
@@ -258,8 +271,9 @@ impl Client {
         Ok(Client { stream, buffer: Vec::with_capacity(64 * 1024) })
     }
 
-    /// Sends a request and reads its answer, whose status must be 200; gives the request back.
-    async fn ask(&mut self, request: Vec<u8>) -> io::Result<Vec<u8>> {
+    /// Sends a request and reads its answer, which must be 200 with a body of so many bytes; gives
+    /// the request back.
+    async fn ask(&mut self, request: Vec<u8>, answer: u64) -> io::Result<Vec<u8>> {
         let request = self.send(request).await?;
         self.buffer.clear();
         let head = loop {
@@ -269,7 +283,7 @@ impl Client {
             }
         };
         if wire::status(&self.buffer) != 200 {
-            return Err(io::ErrorKind::InvalidData.into());
+            return Err(unexpected(&self.buffer));
         }
         let mut body = wire::Body::new(head.framing);
         body.take(&self.buffer[head.len..]);
@@ -277,6 +291,9 @@ impl Client {
             self.buffer.clear();
             self.read().await?;
             body.take(&self.buffer);
+        }
+        if body.len() != answer {
+            return Err(io::Error::other(format!("a body of {} bytes, not {answer}", body.len())));
         }
         Ok(request)
     }
@@ -311,7 +328,7 @@ impl Idle {
         let mut clients = Vec::new();
         for _ in 0..load.connections {
             let mut client = Client::connect(load.to).await?;
-            client.ask(load.request.to_vec()).await?;
+            client.ask(load.request.to_vec(), load.answer).await?;
             client.buffer = Vec::new();
             clients.push(client);
         }
@@ -327,6 +344,7 @@ impl Idle {
             ),
             answers: Cell::new(0),
             errors: Cell::new(0),
+            first_error: RefCell::default(),
             counts: Cell::new(true),
             over: Cell::new(false),
         });
@@ -334,9 +352,9 @@ impl Idle {
         let one = |mut client: Client| {
             let shared = shared.clone();
             monoio::spawn(async move {
-                match client.ask(shared.load.request.to_vec()).await {
+                match client.ask(shared.load.request.to_vec(), shared.load.answer).await {
                     Ok(_) => shared.answered(start),
-                    Err(_) => shared.failed(),
+                    Err(error) => shared.failed(&error),
                 }
             })
         };
@@ -348,6 +366,7 @@ impl Idle {
             elapsed: start.elapsed(),
             answers: shared.answers.get(),
             errors: shared.errors.get(),
+            first_error: shared.first_error.borrow().clone(),
             latency: shared.latency.borrow().clone(),
         }
     }

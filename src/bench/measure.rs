@@ -33,6 +33,8 @@ pub(super) struct Plan {
     pub(super) access_log: bool,
     /// Raised by SIGINT and SIGTERM.
     pub(super) interrupted: Arc<AtomicBool>,
+    /// Descriptors that a process may have.
+    pub(super) descriptors: u64,
     /// Idle connections of the idle row, which a short run makes fewer of.
     pub(super) idle: usize,
     /// Where configurations, logs and the report go.
@@ -53,6 +55,7 @@ pub(super) struct Figures {
     pub(super) peak_rss_bytes: u64,
     pub(super) upstream_connections: u64,
     pub(super) errors: u64,
+    pub(super) first_error: Option<String>,
     /// Share of its cores that the gateway used; none where processes were replaced.
     pub(super) busy: Option<f64>,
     /// Of the busiest `workers` threads, the least busy beside the busiest.
@@ -62,7 +65,7 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    /// The median of each figure by itself; none of no rounds.
+    /// The median of each figure by itself, and the sum of what is counted; none of no rounds.
     pub(super) fn median(rounds: &[Figures]) -> Option<Figures> {
         if rounds.is_empty() {
             return None;
@@ -80,9 +83,10 @@ impl Figures {
             p99_us: real(|f| f.p99_us as f64) as u64,
             p999_us: real(|f| f.p999_us as f64) as u64,
             peak_rss_bytes: real(|f| f.peak_rss_bytes as f64) as u64,
-            upstream_connections: real(|f| f.upstream_connections as f64) as u64,
-            // An error is one too many whenever it came.
+            // Both are one too many whenever they came.
+            upstream_connections: rounds.iter().map(|f| f.upstream_connections).sum(),
             errors: rounds.iter().map(|f| f.errors).sum(),
+            first_error: rounds.iter().find_map(|f| f.first_error.clone()),
             busy: some(|f| f.busy),
             evenness: some(|f| f.evenness),
             bytes_per_connection: some(|f| f.bytes_per_connection),
@@ -96,8 +100,10 @@ pub(super) struct Entry {
     pub(super) name: String,
     /// What its configuration lacks of the duty.
     pub(super) lacks: String,
-    /// Why there are no figures.
-    pub(super) skipped: Option<String>,
+    /// Why it has no figures, or none any more.
+    pub(super) failed: Option<String>,
+    /// Why it does not take part.
+    pub(super) cannot: Option<String>,
     /// The configuration, by its place in the report's folder.
     pub(super) configuration: Option<PathBuf>,
     pub(super) rounds: Vec<Figures>,
@@ -139,22 +145,26 @@ pub(super) async fn row(
             Ok((address, running)) => {
                 contenders.push(Contender { entry: entries.len(), address, gateway: Some(running) })
             }
-            Err(why) => entry.skipped = Some(why),
+            Err(why) => entry.cannot = Some(why),
         }
         entries.push(entry);
     }
     for round in 1..=plan.rounds {
         for contender in &contenders {
             let entry = &mut entries[contender.entry];
-            if entry.skipped.is_some() {
+            if entry.failed.is_some() {
                 continue;
             }
             let (row_name, rounds, name) = (&row.name, plan.rounds, &entry.name);
             progress.show(format_args!("{row_name}: round {round} of {rounds}, {name}"));
             // Who fails a round is out: rounds stay pairs.
             match turn(plan, row, contender, origin).await {
+                Ok(figures) if figures.requests_per_second == 0.0 => {
+                    let why = figures.first_error.as_deref().unwrap_or("no answers");
+                    entry.failed = Some(format!("in round {round}: {why}"));
+                }
                 Ok(figures) => entry.rounds.push(figures),
-                Err(error) => entry.skipped = Some(format!("in round {round}: {error}")),
+                Err(error) => entry.failed = Some(format!("in round {round}: {error}")),
             }
             if plan.interrupted.load(Ordering::Relaxed) {
                 return Err(io::ErrorKind::Interrupted.into());
@@ -178,7 +188,8 @@ impl Entry {
         Entry {
             name: name.to_owned(),
             lacks: String::new(),
-            skipped: None,
+            failed: None,
+            cannot: None,
             configuration: None,
             rounds: Vec::new(),
         }
@@ -206,6 +217,7 @@ fn enter(
     let setup = Setup {
         duty: row.duty,
         access_log: plan.access_log,
+        descriptors: plan.descriptors,
         listen: free_port()?,
         origin: origin.address,
         cores: plan.cores[..row.workers].to_vec(),
@@ -218,11 +230,16 @@ fn enter(
     entry.lacks = prepared.lacks.to_owned();
     entry.configuration = prepared.file.file_name().map(|name| place.join(name));
     let log = folder.join("output.log");
-    let started = Process::start(prepared.command, &setup.cores, setup.listen, &log);
-    Ok(started.map(|process| {
-        let start = process.usage();
-        (setup.listen, Running { process, reload: prepared.reload, start })
-    }))
+    match Process::start(prepared.command, &setup.cores, setup.listen, &log) {
+        Ok(process) => {
+            let start = process.usage();
+            Ok(Ok((setup.listen, Running { process, reload: prepared.reload, start })))
+        }
+        Err(why) => {
+            entry.failed = Some(why.clone());
+            Ok(Err(why))
+        }
+    }
 }
 
 /// A port of loopback that nobody has now.
@@ -239,7 +256,8 @@ async fn turn(
     let gateway = contender.gateway.as_ref();
     let usage = || gateway.map(|gateway| gateway.process.usage()).unwrap_or_default();
     let request = Rc::from(row.ask.bytes(&plan.token));
-    let load = |pattern, connections| Load { to: contender.address, pattern, connections, request };
+    let (to, answer) = (contender.address, row.ask.answer());
+    let load = |pattern, connections| Load { to, pattern, connections, request, answer };
     let time = Duration::from_secs_f64(plan.seconds);
     let accepted = origin.accepted.get();
     let mut bytes_per_connection = None;
@@ -280,8 +298,9 @@ async fn turn(
         peak_rss_bytes: gateway.map_or(0, |gateway| gateway.process.peak()),
         upstream_connections: origin.accepted.get() - accepted,
         errors: outcome.errors,
+        first_error: outcome.first_error,
         busy: used.map(|used| used.as_secs_f64() / seconds / row.workers as f64),
-        evenness: (row.workers > 1).then(|| after.evenness(&before, row.workers)),
+        evenness: gateway.filter(|_| row.workers > 1).map(|_| after.evenness(&before, row.workers)),
         bytes_per_connection,
     })
 }

@@ -33,6 +33,8 @@ pub(super) struct Setup {
     pub(super) duty: Duty,
     /// An access log also where the duty does not ask for one.
     pub(super) access_log: bool,
+    /// Descriptors that a process may have.
+    pub(super) descriptors: u64,
     pub(super) listen: SocketAddr,
     pub(super) origin: SocketAddr,
     pub(super) cores: Vec<usize>,

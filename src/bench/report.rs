@@ -191,13 +191,19 @@ fn most(rates: &[f64]) -> f64 {
 /// What has to be known about a gateway in a row.
 fn notes(entry: &Entry, median: Option<&Figures>, saturated: bool) -> Vec<String> {
     let mut notes = Vec::new();
-    if let Some(why) = &entry.skipped {
+    if let Some(why) = &entry.cannot {
         notes.push(format!("left out: {why}"));
+    }
+    if let Some(why) = &entry.failed {
+        notes.push(format!("failed: {why}"));
     }
     if let Some(figures) = median {
         if !saturated {
             let busy = figures.busy.unwrap_or_default() * 100.0;
             notes.push(format!("used {busy:.0} % of its cores, so was not the bottleneck"));
+        }
+        if let Some(error) = &figures.first_error {
+            notes.push(format!("the first error: {error}"));
         }
         if let Some(even) = figures.evenness {
             notes.push(format!("the least busy worker had {:.0} % of the busiest", even * 100.0));
@@ -290,6 +296,19 @@ impl Table {
 }
 
 impl Report {
+    /// What went wrong: gateways that could not be started or answered wrongly, a line each.
+    pub(super) fn failures(&self) -> Vec<String> {
+        let rows = self.rows.iter();
+        let each =
+            rows.flat_map(|row| row.summaries.iter().zip(&row.entries).map(move |s| (row, s)));
+        let failed = each.filter_map(|(row, (summary, entry))| {
+            let errors = summary.median.as_ref().and_then(|figures| figures.first_error.clone());
+            let why = entry.failed.clone().or(errors)?;
+            Some(format!("{}: {}: {why}", row.name, entry.name))
+        });
+        failed.collect()
+    }
+
     /// The whole report in Markdown.
     fn markdown(&self) -> String {
         let Host { date, kernel, processor, cores, gateway_cores, load_core, load_driver, .. } =
@@ -304,8 +323,8 @@ impl Report {
              of the rounds, the spread is that of requests a second. *Ringway to it* is the median \
              of Ringway's requests a second divided by the other's in the same round: above 1, \
              Ringway is faster. Latencies are microseconds; *added* is what a gateway adds to the \
-             direct path under the same load. *Upstream* counts connections opened to the origin in \
-             a round. Access logs are {log} in rows that do not say otherwise. A gateway marked \
+             direct path under the same load. *Upstream* counts connections opened to the origin, \
+             *errors* requests that failed, in all rounds together. Access logs are {log} in rows that do not say otherwise. A gateway marked \
              {mark} used less than 95 % of its cores: the load or the origin was the bottleneck, and \
              its requests a second are a lower bound.\n\n",
             average = self.host.load_average,
@@ -386,7 +405,7 @@ mod tests {
 
     #[test]
     fn one_that_could_not_take_part_is_told_with_the_reason() {
-        let envoy = Entry { skipped: Some("no such route".to_owned()), ..entry("envoy", &[]) };
+        let envoy = Entry { cannot: Some("no such route".to_owned()), ..entry("envoy", &[]) };
         let row = report(vec![entry("ringway", &[(1234.5, 1.0)]), envoy]);
         assert!(row.text().contains("envoy: left out: no such route"), "{}", row.text());
         assert!(row.text().contains("1,234"), "{}", row.text());

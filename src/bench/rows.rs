@@ -54,6 +54,15 @@ pub(super) enum Ask {
 }
 
 impl Ask {
+    /// Bytes of the body that answers it; an upgrade has none.
+    pub(super) fn answer(self) -> u64 {
+        match self {
+            Ask::Download(len, _) => len as u64,
+            Ask::Get | Ask::LastGet | Ask::Service | Ask::Upload(..) => 100,
+            Ask::WebSocket => 0,
+        }
+    }
+
     /// The request in bytes, with this token where one is wanted.
     pub(super) fn bytes(self, token: &str) -> Vec<u8> {
         const FIELDS: &str = "Host: bench.example\r\nUser-Agent: ringway-bench\r\nAccept: */*\r\n";

@@ -46,7 +46,11 @@ pub(super) fn status(bytes: &[u8]) -> u16 {
 
 /// A body on its way in.
 #[derive(Debug)]
-pub(super) struct Body(State);
+pub(super) struct Body {
+    state: State,
+    /// Its bytes, of chunks as far as their sizes are known.
+    len: u64,
+}
 
 #[derive(Debug)]
 enum State {
@@ -63,16 +67,22 @@ enum State {
 impl Body {
     /// A body of which nothing has come.
     pub(super) fn new(framing: Framing) -> Body {
-        Body(match framing {
-            Framing::Length(0) => State::Done,
-            Framing::Length(len) => State::Length(len),
-            Framing::Chunked => State::Size(0),
-        })
+        let (state, len) = match framing {
+            Framing::Length(0) => (State::Done, 0),
+            Framing::Length(len) => (State::Length(len), len),
+            Framing::Chunked => (State::Size(0), 0),
+        };
+        Body { state, len }
+    }
+
+    /// How long it is, once it is done.
+    pub(super) fn len(&self) -> u64 {
+        self.len
     }
 
     /// True when all of it has come.
     pub(super) fn is_done(&self) -> bool {
-        matches!(self.0, State::Done)
+        matches!(self.state, State::Done)
     }
 
     /// Takes what came; how much of it belonged to the body.
@@ -81,13 +91,13 @@ impl Body {
         while used < input.len() && !self.is_done() {
             let rest = &input[used..];
             let skip = |left: u64| (left.min(rest.len() as u64)) as usize;
-            match &mut self.0 {
+            match &mut self.state {
                 State::Length(left) => {
                     let n = skip(*left);
                     used += n;
                     *left -= n as u64;
                     if *left == 0 {
-                        self.0 = State::Done;
+                        self.state = State::Done;
                     }
                 }
                 State::Chunk(left) | State::Last(left) => {
@@ -95,15 +105,18 @@ impl Body {
                     used += n;
                     *left -= n as u64;
                     if *left == 0 {
-                        let last = matches!(self.0, State::Last(_));
-                        self.0 = if last { State::Done } else { State::Size(0) };
+                        let last = matches!(self.state, State::Last(_));
+                        self.state = if last { State::Done } else { State::Size(0) };
                     }
                 }
                 State::Size(size) => {
                     used += 1;
                     match rest[0] {
-                        b'\n' if *size == 0 => self.0 = State::Last(2),
-                        b'\n' => self.0 = State::Chunk(*size + 2),
+                        b'\n' if *size == 0 => self.state = State::Last(2),
+                        b'\n' => {
+                            self.len += *size;
+                            self.state = State::Chunk(*size + 2);
+                        }
                         digit => {
                             let digit = (digit as char).to_digit(16);
                             *size = digit.map_or(*size, |digit| *size * 16 + u64::from(digit));
@@ -160,7 +173,7 @@ mod tests {
                 let mut body = Body::new(Framing::Chunked);
                 let taken: usize = bytes.chunks(step).map(|piece| body.take(piece)).sum();
                 assert!(body.is_done());
-                assert_eq!(taken, whole, "{len} by {step}");
+                assert_eq!((taken, body.len()), (whole, len as u64), "by {step}");
             }
         }
         let mut body = Body::new(Framing::Length(5));

@@ -40,7 +40,7 @@ pub(super) fn prepare(program: &Path, setup: &Setup) -> io::Result<Prepared> {
         "global
   nbthread {threads}
   cpu-map auto:1/1-{threads} {first}-{last}
-  maxconn 40000
+  maxconn {most}
   tune.bufsize 16384
 defaults
   mode http
@@ -59,8 +59,10 @@ frontend all
   unique-id-header X-Request-ID
   default_backend origin
 backend origin
-  server origin {origin} maxconn 20000 pool-max-conn 4096
+  server origin {origin} pool-max-conn 4096
 ",
+        // It refuses to start with more than its descriptors suffice for, two a connection.
+        most = setup.descriptors.saturating_sub(200) / 2,
         threads = setup.workers(),
         listen = setup.listen,
         origin = setup.origin,

@@ -23,9 +23,9 @@ pub(super) fn prepare(program: &Path, setup: &Setup) -> io::Result<Prepared> {
         customResponseHeaders: {X-Frame-Options: DENY}
 ";
         for route in 0..ROUTES {
-            let _ = write!(
+            let _ = writeln!(
                 middlewares,
-                "    strip-{route}: {{stripPrefix: {{prefixes: [\"/service-{route}\"]}}}}\n"
+                "    strip-{route}: {{stripPrefix: {{prefixes: [\"/service-{route}\"]}}}}"
             );
             let _ = write!(
                 routers,
