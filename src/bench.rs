@@ -32,13 +32,14 @@ use rows::Row;
 /// Arguments of `ringway bench`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Runs the same work through Ringway on io_uring, Ringway on epoll, and nginx, HAProxy, Envoy, Traefik,
-Caddy and Varnish as far as they are installed, against one origin and with one load, all on this
-machine; prints a table a row, and writes report.md, report.json, a chart a row and every configuration
-that was used. Needs two cores at least: one for the load and the origin, the others for the gateway.
-Traffic goes to loopback, and nothing is fetched from anywhere.
+Runs the same work through Ringway on io_uring, Ringway on epoll, and nginx, HAProxy, Envoy,
+Traefik, Caddy and Varnish as far as they are installed, against one origin and with one load, all
+on this machine; prints a table a row, and writes report.md, report.json, a chart a row and every
+configuration that was used. Needs two cores at least: one for the load and the origin, the others
+for the gateway. Traffic goes to loopback, and nothing is fetched from anywhere.
 
-On a machine with other work to do the figures are worth little; ratios within a round are worth most.
+On a machine with other work to do the figures are worth little; ratios within a round are worth
+most.
 
 Exit codes: 0 done, 1 it could not be run, 2 the command line was not understood.")]
 pub(crate) struct Arguments {
@@ -66,7 +67,7 @@ pub(crate) struct Arguments {
     /// The core of the load and the origin; gateways have the others [default: the last one]
     #[arg(long, value_name = "CORE")]
     load_core: Option<usize>,
-    /// A fraction of a second for each, once: shows that everything runs, and nothing else; fails where something does not
+    /// A fraction of a second for each, once: shows that all runs, and fails where it does not
     #[arg(long, conflicts_with_all = ["seconds", "rounds"])]
     smoke: bool,
     /// Prints the report as JSON instead of tables

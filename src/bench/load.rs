@@ -1,11 +1,12 @@
 //! The load: clients on this thread's runtime that ask, read each answer whole, and ask again.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -65,12 +66,19 @@ struct Shared {
     /// Only between the end of the warm-up and that of the measurement.
     counts: Cell<bool>,
     over: Cell<bool>,
+    /// Of a rate: requests whose time has come, and connections that wait for one.
+    due: RefCell<VecDeque<Instant>>,
+    free: RefCell<VecDeque<Waker>>,
+    /// Who is to be woken when.
+    alarm: RefCell<Option<(Instant, Waker)>>,
+    /// Of [`dispatch`] and [`echo`], who is waiting for the other.
+    turns: [RefCell<Option<Waker>>; 2],
 }
 
 /// Clients at work, until they are told to stop.
 pub(super) struct Running {
     shared: Rc<Shared>,
-    clients: Vec<monoio::task::JoinHandle<()>>,
+    tasks: Vec<monoio::task::JoinHandle<()>>,
 }
 
 /// The longest latency that is told apart, in microseconds: a minute.
@@ -79,20 +87,14 @@ const LONGEST: u64 = 60_000_000;
 impl Load {
     /// Starts all clients.
     pub(super) fn start(self) -> Running {
-        // Three significant digits are far finer than the noise.
-        let latency = Histogram::new_with_bounds(1, LONGEST, 3).expect("invariant: valid bounds");
-        let shared = Rc::new(Shared {
-            load: self,
-            latency: RefCell::new(latency),
-            answers: Cell::new(0),
-            errors: Cell::new(0),
-            first_error: RefCell::default(),
-            counts: Cell::new(false),
-            over: Cell::new(false),
-        });
+        let shared = Shared::new(self, false);
         let clients = 0..shared.load.connections;
-        let clients = clients.map(|number| monoio::spawn(client(shared.clone(), number))).collect();
-        Running { shared, clients }
+        let mut tasks: Vec<_> = clients.map(|_| monoio::spawn(client(shared.clone()))).collect();
+        if let Pattern::Rate(rate) = shared.load.pattern {
+            tasks.push(monoio::spawn(dispatch(shared.clone(), rate)));
+            tasks.push(monoio::spawn(echo(shared.clone())));
+        }
+        Running { shared, tasks }
     }
 }
 
@@ -105,7 +107,7 @@ impl Running {
         shared.errors.set(0);
         shared.counts.set(true);
         let start = Instant::now();
-        time::sleep(time).await;
+        self.wait(time).await;
         shared.counts.set(false);
         Outcome {
             elapsed: start.elapsed(),
@@ -116,22 +118,39 @@ impl Running {
         }
     }
 
+    /// Waits while the clients are at it.
+    pub(super) async fn wait(&self, time: Duration) {
+        let shared = &self.shared;
+        if !matches!(shared.load.pattern, Pattern::Rate(_)) {
+            return time::sleep(time).await;
+        }
+        let end = Instant::now() + time;
+        poll_fn(|context| {
+            if end <= Instant::now() {
+                return Poll::Ready(());
+            }
+            shared.alarm.replace(Some((end, context.waker().clone())));
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// Waits until every client has ended.
     pub(super) async fn stop(self) {
         self.shared.over.set(true);
-        for client in self.clients {
+        for task in self.tasks {
             // A client that hangs on a gateway that hangs is dropped with the runtime.
-            let _ = time::timeout(Duration::from_secs(2), client).await;
+            let _ = time::timeout(Duration::from_secs(2), task).await;
         }
     }
 }
 
-async fn client(shared: Rc<Shared>, number: usize) {
+async fn client(shared: Rc<Shared>) {
     while !shared.over.get() {
         let lived = match shared.load.pattern {
             Pattern::KeepAlive => keep_alive(&shared).await,
             Pattern::Fresh => fresh(&shared).await,
-            Pattern::Rate(rate) => rated(&shared, number, rate).await,
+            Pattern::Rate(_) => rated(&shared).await,
             Pattern::WebSocket => web_socket(&shared).await,
         };
         if let Err(error) = lived {
@@ -143,6 +162,55 @@ async fn client(shared: Rc<Shared>, number: usize) {
 }
 
 impl Shared {
+    fn new(load: Load, counts: bool) -> Rc<Shared> {
+        // Three significant digits are far finer than the noise.
+        let latency = Histogram::new_with_bounds(1, LONGEST, 3).expect("invariant: valid bounds");
+        Rc::new(Shared {
+            load,
+            latency: RefCell::new(latency),
+            answers: Cell::new(0),
+            errors: Cell::new(0),
+            first_error: RefCell::default(),
+            counts: Cell::new(counts),
+            over: Cell::new(false),
+            due: RefCell::default(),
+            free: RefCell::default(),
+            alarm: RefCell::default(),
+            turns: Default::default(),
+        })
+    }
+
+    /// Lets all others run, then the other of the two whose turns these are, and then goes on.
+    async fn give_way(&self, me: usize) {
+        let mut passed = false;
+        poll_fn(|context| {
+            if std::mem::replace(&mut passed, true) {
+                return Poll::Ready(());
+            }
+            self.turns[me].replace(Some(context.waker().clone()));
+            self.turns[1 - me].take().inspect(Waker::wake_by_ref);
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// The next request that is due; none when it is over.
+    async fn turn(&self) -> Option<Instant> {
+        poll_fn(|context| {
+            if self.over.get() {
+                return Poll::Ready(None);
+            }
+            match self.due.borrow_mut().pop_front() {
+                Some(due) => Poll::Ready(Some(due)),
+                None => {
+                    self.free.borrow_mut().push_back(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
     fn answered(&self, since: Instant) {
         if self.counts.get() {
             self.answers.set(self.answers.get() + 1);
@@ -189,45 +257,46 @@ async fn fresh(shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-/// One connection's share of the rate, its turns between those of the others.
-async fn rated(shared: &Shared, number: usize, rate: f64) -> io::Result<()> {
+/// One of the connections that take the requests which are due.
+async fn rated(shared: &Shared) -> io::Result<()> {
     let mut client = Client::connect(shared.load.to).await?;
     let mut request = shared.load.request.to_vec();
-    let connections = shared.load.connections as f64;
-    let every = Duration::from_secs_f64(connections / rate);
-    let mut due = Instant::now() + every.mul_f64(number as f64 / connections);
-    while !shared.over.get() {
-        until(due).await;
+    while let Some(due) = shared.turn().await {
         request = client.ask(request, shared.load.answer).await?;
         shared.answered(due);
-        due += every;
     }
     Ok(())
 }
 
-/// Waits for a point in time far more exactly than the runtime's timers, which go by milliseconds:
-/// the last of it by letting the others run, again and again.
-async fn until(due: Instant) {
-    const COARSE: Duration = Duration::from_millis(2);
-    loop {
-        let wait = due.saturating_duration_since(Instant::now());
-        if wait.is_zero() {
-            return;
+/// Makes so many requests due a second, each at its time: what no connection is free for waits. It
+/// keeps the time for the whole load, because the runtime's timers go by milliseconds and rest
+/// while there is always something to do.
+async fn dispatch(shared: Rc<Shared>, rate: f64) {
+    let every = Duration::from_secs_f64(1.0 / rate);
+    let mut next = Instant::now();
+    while !shared.over.get() {
+        let now = Instant::now();
+        while next <= now {
+            shared.due.borrow_mut().push_back(next);
+            shared.free.borrow_mut().pop_front().inspect(Waker::wake_by_ref);
+            next += every;
         }
-        if wait > COARSE {
-            time::sleep(wait - COARSE).await;
-        } else {
-            let mut passed = false;
-            poll_fn(|context| {
-                if std::mem::replace(&mut passed, true) {
-                    return Poll::Ready(());
-                }
-                context.waker().wake_by_ref();
-                Poll::Pending
-            })
-            .await;
+        if shared.alarm.borrow().as_ref().is_some_and(|(end, _)| *end <= now) {
+            shared.alarm.take().inspect(|(_, waker)| waker.wake_by_ref());
         }
+        shared.give_way(0).await;
     }
+    shared.free.borrow_mut().drain(..).for_each(Waker::wake);
+    shared.turns[1].take().inspect(Waker::wake_by_ref);
+}
+
+/// Gives way back to [`dispatch`] again and again: a task that woke itself would be the next to
+/// run, before all that were waiting.
+async fn echo(shared: Rc<Shared>) {
+    while !shared.over.get() {
+        shared.give_way(1).await;
+    }
+    shared.turns[0].take().inspect(Waker::wake_by_ref);
 }
 
 async fn web_socket(shared: &Shared) -> io::Result<()> {
@@ -337,17 +406,7 @@ impl Idle {
 
     /// All ask at once; how long each waited.
     pub(super) async fn burst(self, load: &Load) -> Outcome {
-        let shared = Rc::new(Shared {
-            load: load.clone(),
-            latency: RefCell::new(
-                Histogram::new_with_bounds(1, LONGEST, 3).expect("invariant: valid bounds"),
-            ),
-            answers: Cell::new(0),
-            errors: Cell::new(0),
-            first_error: RefCell::default(),
-            counts: Cell::new(true),
-            over: Cell::new(false),
-        });
+        let shared = Shared::new(load.clone(), true);
         let start = Instant::now();
         let one = |mut client: Client| {
             let shared = shared.clone();

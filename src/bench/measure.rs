@@ -60,7 +60,7 @@ pub(super) struct Figures {
     pub(super) busy: Option<f64>,
     /// Of the busiest `workers` threads, the least busy beside the busiest.
     pub(super) evenness: Option<f64>,
-    /// Resident bytes of the gateway beyond those at its start, with all connections idle, for each.
+    /// Resident bytes of the gateway beyond those at its start while all are idle, for each.
     pub(super) bytes_per_connection: Option<f64>,
 }
 
@@ -308,7 +308,7 @@ async fn turn(
 /// Runs a load, and tells what the gateway had used when counting began and when it ended.
 async fn running(load: Load, time: Duration, usage: &dyn Fn() -> Usage) -> (Outcome, Usage, Usage) {
     let running = load.start();
-    time::sleep(WARM_UP).await;
+    running.wait(WARM_UP).await;
     let before = usage();
     let outcome = running.measure(time).await;
     let after = usage();

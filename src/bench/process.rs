@@ -213,12 +213,10 @@ mod tests {
 
     #[test]
     fn a_process_is_measured_with_its_children() {
-        let command = |script: &str| {
-            let mut command = Command::new("sh");
-            command.args(["-c", script]);
-            command
-        };
-        let mut child = command("sh -c 'read line' & wait").stdin(Stdio::piped()).spawn().unwrap();
+        // A shell gives what runs beside it no standard input, unless told so.
+        let script = "exec 3<&0; cat <&3 & wait";
+        let mut child =
+            Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).spawn().unwrap();
         let wanted = || family(child.id()).len() >= 2;
         let end = Instant::now() + Duration::from_secs(10);
         while !wanted() {

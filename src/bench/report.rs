@@ -319,14 +319,15 @@ impl Report {
              {date}; {processor}, {cores} cores, kernel {kernel}; gateways on core \
              {gateway_cores:?} (one worker on the first, where a row does not say otherwise), load \
              and origin on core {load_core} ({load_driver}); load average before the start \
-             {average:.1}. {rounds} interleaved rounds of {seconds} s each; the figures are medians \
-             of the rounds, the spread is that of requests a second. *Ringway to it* is the median \
+             {average:.1}. {rounds} interleaved rounds of {seconds} s each; figures are medians of \
+             the rounds, the spread is that of requests a second. *Ringway to it* is the median \
              of Ringway's requests a second divided by the other's in the same round: above 1, \
              Ringway is faster. Latencies are microseconds; *added* is what a gateway adds to the \
              direct path under the same load. *Upstream* counts connections opened to the origin, \
-             *errors* requests that failed, in all rounds together. Access logs are {log} in rows that do not say otherwise. A gateway marked \
-             {mark} used less than 95 % of its cores: the load or the origin was the bottleneck, and \
-             its requests a second are a lower bound.\n\n",
+             *errors* requests that failed, in all rounds together. Access logs are {log} in rows \
+             that do not say otherwise. A gateway marked {mark} used less than 95 % of its cores: \
+             the load or the origin was the bottleneck, and its requests a second are a lower \
+             bound.\n\n",
             average = self.host.load_average,
             rounds = self.rounds,
             seconds = self.seconds,

@@ -29,8 +29,8 @@ pub(super) fn prepare(program: &Path, setup: &Setup) -> io::Result<Prepared> {
         }
     }
     let text = format!(
-        "{{\n  admin off\n  auto_https off\n{metrics}}}\nhttp://:{port} {{\n  bind {ip}\n{log}{routes}  handle \
-         {{\n    {proxy}\n  }}\n}}\n",
+        "{{\n  admin off\n  auto_https off\n{metrics}}}\nhttp://:{port} {{\n  bind {ip}\n{log}\
+         {routes}  handle {{\n    {proxy}\n  }}\n}}\n",
         port = listen.port(),
         ip = listen.ip(),
     );

@@ -1,6 +1,7 @@
 //! Envoy, with as many worker threads.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -12,7 +13,10 @@ use super::{Duty, Prepared, ROUTES, SECRET, Setup};
 
 pub(super) fn prepare(program: &Path, setup: &Setup) -> io::Result<Prepared> {
     let gateway = setup.duty == Duty::Gateway;
-    let socket = |at: std::net::SocketAddr| json!({"socket_address": {"address": at.ip().to_string(), "port_value": at.port()}});
+    let socket = |at: SocketAddr| {
+        let address = json!({"address": at.ip().to_string(), "port_value": at.port()});
+        json!({"socket_address": address})
+    };
     let mut routes = Vec::new();
     if gateway {
         routes.extend((0..ROUTES).map(|route| {

@@ -34,9 +34,10 @@ pub(super) fn prepare(program: &Path, setup: &Setup, driver: &str) -> io::Result
         for route in 0..ROUTES {
             let _ = write!(
                 yaml,
-                "  - name: service-{route}\n    prefix: /service-{route}\n    strip_prefix: true\n    \
-                 upstream: origin\n    filters:\n      \
-                 - auth: {{type: jwt, secret: \"{SECRET}\", claims_to_headers: {{sub: X-User-ID}}}}\n      \
+                "  - name: service-{route}\n    prefix: /service-{route}\n    strip_prefix: true\n\
+                 \x20   upstream: origin\n    filters:\n      \
+                 - auth:\n          {{type: jwt, secret: \"{SECRET}\", \
+                 claims_to_headers: {{sub: X-User-ID}}}}\n      \
                  - rate_limit: {{qps: 10000000}}\n      \
                  - headers: {{request: {{set: {{X-Gateway: ringway}}}}, \
                  response: {{set: {{X-Frame-Options: DENY}}}}}}\n"

@@ -11,7 +11,8 @@ pub(super) fn prepare(program: &Path, setup: &Setup) -> io::Result<Prepared> {
     let Setup { listen, origin, .. } = setup;
     let gateway = setup.duty == Duty::Gateway;
     let mut routers = String::from(
-        "    all:\n      rule: \"PathPrefix(`/`)\"\n      service: origin\n      entryPoints: [web]\n",
+        "    all:\n      rule: \"PathPrefix(`/`)\"\n      service: origin\n      \
+         entryPoints: [web]\n",
     );
     let mut middlewares = String::new();
     if gateway {
@@ -36,8 +37,8 @@ pub(super) fn prepare(program: &Path, setup: &Setup) -> io::Result<Prepared> {
         }
     }
     let dynamic = format!(
-        "http:\n  routers:\n{routers}{middlewares}  services:\n    origin:\n      loadBalancer:\n        \
-         servers: [{{url: \"http://{origin}\"}}]\n        serversTransport: kept\n  \
+        "http:\n  routers:\n{routers}{middlewares}  services:\n    origin:\n      loadBalancer:\n\
+         \x20       servers: [{{url: \"http://{origin}\"}}]\n        serversTransport: kept\n  \
          serversTransports:\n    kept: {{maxIdleConnsPerHost: 4096}}\n"
     );
     let dynamic = setup.write("dynamic.yaml", &dynamic)?;
