@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod check;
 mod demo;
 mod diff;
@@ -84,6 +85,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Watch a running gateway in a terminal, as its admin API tells: workers, upstreams, errors
     Top(top::Arguments),
+    /// Compare Ringway with nginx, HAProxy, Envoy and others on this machine
+    Bench(bench::Arguments),
     /// Tell what this machine allows (io_uring, limits, cores) and what to change
     Doctor(doctor::Arguments),
 }
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Command::HashKey(arguments) => hash_key::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Top(arguments) => top::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
     exit.into()

@@ -62,6 +62,31 @@ fn wanted() -> bool {
     set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
+/// One line of a terminal that tells what is being done; nothing where nobody looks.
+pub(crate) struct Progress {
+    on: bool,
+}
+
+impl Progress {
+    /// On standard error, if it is a terminal.
+    pub(crate) fn stderr() -> Progress {
+        Progress { on: Paint::stderr().is_on() }
+    }
+
+    /// Says `text` in place of what it said before.
+    pub(crate) fn show(&self, text: impl fmt::Display) {
+        if self.on {
+            err(format_args!("\r\x1b[K{text}"));
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.show("");
+    }
+}
+
 /// Writes `text` to standard output. A reader that has gone (`ringway schema | head`) is no error:
 /// there is nobody left to tell.
 pub(crate) fn out(text: impl fmt::Display) {

@@ -21,14 +21,19 @@ const FILE_LINES: usize = 400;
 /// Lines of code of a function. The rule says about 70; this is where "about" ends.
 const FUNCTION_LINES: usize = 80;
 
-/// Where the runtime may be named, so that it can be changed when a measurement says so.
-const NAMES_THE_RUNTIME: [&str; 6] = [
+/// Where the runtime may be named, so that it can be changed when a measurement says so. The load
+/// and the origin of `ringway bench` stand on it by themselves.
+const NAMES_THE_RUNTIME: [&str; 10] = [
     "engine/src/accept.rs",
     "engine/src/clock.rs",
     "engine/src/io.rs",
     "engine/src/run.rs",
     "engine/src/upstream/connect.rs",
     "engine/src/worker.rs",
+    "src/bench.rs",
+    "src/bench/load.rs",
+    "src/bench/measure.rs",
+    "src/bench/origin.rs",
 ];
 
 /// A rule that is broken somewhere.

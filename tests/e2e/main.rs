@@ -77,3 +77,5 @@ mod curl;
 mod cli;
 
 mod diff;
+
+mod bench;

@@ -1,0 +1,139 @@
+//! The origin behind every gateway that is measured: cheap, so that it is never the bottleneck.
+//!
+//! The path says what it answers: `/b/1024` a body of 1,024 bytes, `/c/1024` the same in chunks,
+//! `/ws` an echo of bytes after an upgrade.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
+use monoio::net::{TcpListener, TcpStream};
+
+use super::wire;
+
+/// An origin at work on this thread's runtime.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    pub(super) address: SocketAddr,
+    /// Connections that it has accepted.
+    pub(super) accepted: Rc<Cell<u64>>,
+}
+
+impl Origin {
+    /// Starts it on any port of loopback.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub(super) fn start() -> io::Result<Origin> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let accepted = Rc::new(Cell::new(0));
+        let origin = Origin { address, accepted: accepted.clone() };
+        monoio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                accepted.set(accepted.get() + 1);
+                monoio::spawn(serve(stream));
+            }
+        });
+        Ok(origin)
+    }
+}
+
+async fn serve(mut stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let mut buffer = Vec::with_capacity(64 * 1024);
+    let (mut path, mut answer) = (Vec::new(), Vec::new());
+    loop {
+        buffer.clear();
+        let Some(head) = receive(&mut stream, &mut buffer).await else { return };
+        let asked = path_of(&buffer[..head.len]);
+        if asked == b"/ws" {
+            return echo(stream, buffer).await;
+        }
+        // The same is asked again and again on a connection: it is made once.
+        if asked != path {
+            path = asked.to_vec();
+            answer = answer_to(&path);
+        }
+        let written;
+        (written, answer) = stream.write_all(answer).await;
+        if written.is_err() || head.close {
+            return;
+        }
+    }
+}
+
+/// Reads a request with its body, which is dropped.
+async fn receive(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<wire::Head> {
+    let head = loop {
+        if !read(stream, buffer).await {
+            return None;
+        }
+        if let Some(head) = wire::head(buffer) {
+            break head;
+        }
+    };
+    let mut body = wire::Body::new(head.framing);
+    body.take(&buffer[head.len..]);
+    while !body.is_done() {
+        buffer.truncate(head.len);
+        if !read(stream, buffer).await {
+            return None;
+        }
+        body.take(&buffer[head.len..]);
+    }
+    Some(head)
+}
+
+/// Reads once behind what the buffer holds; false at the end of the stream.
+async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> bool {
+    use monoio::buf::IoBufMut as _;
+    let from = buffer.len();
+    buffer.reserve(16 * 1024);
+    let (read, slice) = stream.read(std::mem::take(buffer).slice_mut(from..)).await;
+    *buffer = slice.into_inner();
+    matches!(read, Ok(1..))
+}
+
+fn path_of(head: &[u8]) -> &[u8] {
+    let path = head.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
+    path.split(|&byte| byte == b'?').next().unwrap_or_default()
+}
+
+fn answer_to(path: &[u8]) -> Vec<u8> {
+    let path = std::str::from_utf8(path).unwrap_or_default();
+    let len = path.rsplit('/').next().and_then(|len| len.parse().ok()).unwrap_or(100);
+    let head = "HTTP/1.1 200 OK\r\nServer: origin\r\nContent-Type: application/octet-stream\r\n";
+    if path.starts_with("/c/") {
+        let head = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+        [head.as_bytes(), &wire::chunked(len)].concat()
+    } else {
+        let head = format!("{head}Content-Length: {len}\r\n\r\n");
+        [head.as_bytes(), &vec![b'x'; len]].concat()
+    }
+}
+
+/// Sends back what comes.
+async fn echo(mut stream: TcpStream, buffer: Vec<u8>) {
+    let head = wire::head(&buffer).map_or(buffer.len(), |head| head.len);
+    let mut out =
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+            .to_vec();
+    out.extend_from_slice(&buffer[head..]);
+    let mut buffer = buffer;
+    loop {
+        let written;
+        (written, out) = stream.write_all(out).await;
+        if written.is_err() {
+            return;
+        }
+        buffer.clear();
+        if !read(&mut stream, &mut buffer).await {
+            return;
+        }
+        std::mem::swap(&mut buffer, &mut out);
+    }
+}
