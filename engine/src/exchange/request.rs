@@ -125,7 +125,7 @@ impl Request {
     }
 
     /// Has what came under one name go on under another, in place of what came under that; see
-    /// [`Response::rename`].
+    /// [`Response::rename`](super::Response::rename).
     ///
     /// # Errors
     /// [`BadHeader`] when one of them is no name that may be edited.
