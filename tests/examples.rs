@@ -6,9 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What the examples expect of the environment.
-const ENVIRONMENT: [(&str, &str); 2] =
-    [("JWT_SECRET", "a-secret-of-the-test"), ("ADMIN_TOKEN", "a-token-of-the-test")];
+/// What the examples expect of the environment. The secret has the 64 bytes that HS512 asks for.
+const ENVIRONMENT: [(&str, &str); 2] = [
+    ("JWT_SECRET", "a-secret-of-the-test-0123456789-0123456789-0123456789-0123456789"),
+    ("ADMIN_TOKEN", "a-token-of-the-test"),
+];
 
 fn examples() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples");
