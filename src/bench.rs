@@ -123,11 +123,11 @@ fn compare(arguments: &Arguments) -> Result<(), String> {
         access_log: arguments.access_log,
         interrupted,
         descriptors,
-        // Each has one end here and one in the gateway, whose own to the origin come on top.
+        // Each may have one end in the load and one at the origin, which are one process.
         idle: if arguments.smoke {
             200
         } else {
-            (descriptors.saturating_sub(400) / 2).min(10_000) as usize
+            (descriptors / 2).saturating_sub(1000).min(10_000) as usize
         },
         folder: arguments.out.clone(),
         token: token()?,

@@ -7,9 +7,11 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::{TcpListener, TcpStream};
+use monoio::time;
 
 use super::wire;
 
@@ -32,9 +34,15 @@ impl Origin {
         let accepted = Rc::new(Cell::new(0));
         let origin = Origin { address, accepted: accepted.clone() };
         monoio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                accepted.set(accepted.get() + 1);
-                monoio::spawn(serve(stream));
+            loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => {
+                        accepted.set(accepted.get() + 1);
+                        monoio::spawn(serve(stream));
+                    }
+                    // Out of descriptors, until some connection has ended.
+                    Err(_) => time::sleep(Duration::from_millis(10)).await,
+                }
             }
         });
         Ok(origin)

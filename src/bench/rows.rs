@@ -139,7 +139,12 @@ pub(super) fn all() -> Vec<Row> {
     let rate = Work::Load(Pattern::Rate(20_000.0), 64);
     rows.push(row("rate-20k", "20,000 requests a second, open loop", rate, Ask::Get));
     let idle = Work::Idle(10_000);
-    rows.push(row("idle-10k", "10,000 idle connections, then a burst on all", idle, Ask::Get));
+    rows.push(row(
+        "idle-10k",
+        "up to 10,000 idle connections, as descriptors allow, then a burst on all",
+        idle,
+        Ask::Get,
+    ));
     let echo = Work::Load(Pattern::WebSocket, 64);
     rows.push(row("websocket-64", "WebSocket echo of 128 bytes", echo, Ask::WebSocket));
     rows.push(Row {
