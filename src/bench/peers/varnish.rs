@@ -25,7 +25,8 @@ sub vcl_pipe {{
     );
     let file = setup.write("varnish.vcl", &text)?;
     let mut command = Command::new(program);
-    command.arg("-F").arg("-a").arg(setup.listen.to_string()).arg("-f").arg(&file);
+    // Without a jail: as root it would read its file as a user who may not see a private folder.
+    command.args(["-j", "none", "-F"]).arg("-a").arg(setup.listen.to_string()).arg("-f").arg(&file);
     command.arg("-n").arg(setup.folder.join("work")).args(["-s", "default,64m", "-T", "none"]);
     command.args(["-p", "thread_pools=1", "-p", "thread_pool_max=2000"]);
     let lacks = match setup.duty {
