@@ -14,6 +14,7 @@ use crate::call::{Call, Called};
 use crate::clock;
 use crate::error::{Error, GatewayError, UpstreamError};
 use crate::exchange::{Answer, Exchange};
+use crate::guard::Guard;
 use crate::log::{Journal, Journals, Output};
 use crate::record::Record;
 use crate::shared::Shared;
@@ -213,6 +214,11 @@ pub trait Blueprint: Send + Sync {
     /// has to stand behind it.
     fn answers_preflights(&self) -> bool {
         false
+    }
+
+    /// What it asks of a request before it may pass, if it keeps requests out by who sends them.
+    fn guard(&self) -> Option<Guard> {
+        None
     }
 
     /// The field by which it goes by who asks, if one does. A filter that tells has to stand

@@ -101,6 +101,7 @@ use std::rc::Rc;
 
 use ringway_engine::exchange::{Exchange, Identity};
 use ringway_engine::filter::{Blueprint, Core, Errand, Filter, SettingsError, Step, Verdict};
+use ringway_engine::guard::{Guard, Way};
 use ringway_engine::shared::Shared;
 
 use crate::alias::remove_aliases;
@@ -155,6 +156,16 @@ impl Lower {
         }
     }
 
+    /// What is asked of who passes by it.
+    fn way(&self) -> Way {
+        let (name, terms) = match self {
+            Lower::Jwt(plan) => ("jwt", plan.terms()),
+            Lower::ApiKey(_) => ("api_key", Vec::new()),
+            Lower::Basic(_) => ("basic", Vec::new()),
+        };
+        Way { name: name.to_owned(), terms }
+    }
+
     fn instance(&self, core: &Rc<dyn Core>) -> Box<dyn Scheme> {
         match self {
             Lower::Jwt(plan) => Box::new(Jwt::new(plan.clone(), core)),
@@ -185,6 +196,21 @@ impl Blueprint for Plan {
 
     fn identifies(&self) -> bool {
         true
+    }
+
+    fn guard(&self) -> Option<Guard> {
+        let mut ways: Vec<Way> = Vec::new();
+        for scheme in &self.0.schemes {
+            let Way { name, terms } = scheme.way();
+            // Of several of a kind, each is known by its number among them.
+            let alike = ways.iter().filter(|way| way.name.split(' ').next() == Some(&name));
+            let name = match alike.count() {
+                0 => name,
+                others => format!("{name} {}", others + 1),
+            };
+            ways.push(Way { name, terms });
+        }
+        Some(Guard { terms: vec![self.0.excluded.term("exclude_paths")], ways })
     }
 
     fn warnings(&self) -> Vec<SettingsError> {
