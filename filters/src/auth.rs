@@ -27,6 +27,11 @@
 //!     jwks_refresh_every: 5m
 //! ```
 //!
+//! A set behind `https` is taken only from a server whose certificate is of an authority that the
+//! system trusts. To trust one of your own, add it to the system's, or name a file with it in
+//! `SSL_CERT_FILE` or a folder in `SSL_CERT_DIR` in the environment of `ringway run`: these replace
+//! the system's.
+//!
 //! A set behind a URL is fetched off the workers. A token that names a key which is not in it has
 //! it fetched again, no more often than `jwks_cooldown` says and once at a time for the whole
 //! process, and waits for that up to 5 seconds. While the set cannot be fetched, the last good one

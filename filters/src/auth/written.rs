@@ -49,7 +49,9 @@ pub struct Settings {
     pub public_key_file: Option<PathBuf>,
     /// `jwt`: a file with a JWK set (RFC 7517).
     pub jwks_file: Option<PathBuf>,
-    /// `jwt`: where a JWK set is fetched: `https://login.example.com/.well-known/jwks.json`.
+    /// `jwt`: where a JWK set is fetched: `https://login.example.com/.well-known/jwks.json`. The
+    /// certificate is of an authority that the system trusts, or of one in the file that the
+    /// environment's `SSL_CERT_FILE` names instead.
     /// Secrets (`oct`) in it are left out. The last good set stays while it cannot be fetched.
     pub jwks_url: Option<String>,
     /// `jwt`: how often `jwks_url` is fetched, from 1s to 1d; 5m if left out.
