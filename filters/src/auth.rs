@@ -66,7 +66,8 @@
 //! Headers that tell the upstream who asks (`claims_to_headers`, `consumer_header`) are taken from
 //! no client: what it sends under these names, in any case and with `_` or `.` for `-`, is removed
 //! from every request, also on paths in `exclude_paths`. A claim that is not in the token leaves
-//! its header away. `realm_access.roles` is the claim of this name, or else what is inside of one;
+//! its header away, and so does one with control characters, which no header can hold (RFC 9110
+//! §5.5). `realm_access.roles` is the claim of this name, or else what is inside of one;
 //! a list is written with commas.
 //!
 //! `exclude_paths` are prefixes of whole segments, compared with the path as it is routed: dot
