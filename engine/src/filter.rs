@@ -205,6 +205,13 @@ pub trait Blueprint: Send + Sync {
         Vec::new()
     }
 
+    /// The groups of the regular expression that belongs to the template at this field, by name or
+    /// number; `None` where there is no expression.
+    fn groups(&self, field: &str) -> Option<Vec<String>> {
+        let _ = field;
+        None
+    }
+
     /// True when it tells who asks ([`Exchange::identity`]).
     fn identifies(&self) -> bool {
         false
