@@ -5,29 +5,28 @@ mod measure;
 mod origin;
 mod peers;
 mod process;
+mod reload;
 mod report;
 mod rows;
+mod stop;
 mod wire;
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 
 use crate::Exit;
 use crate::paint::{Paint, Progress, err, out, out_json};
-use measure::Plan;
+use measure::{DIRECT, Plan};
 use origin::Origin;
 use peers::Peer;
 use report::{Gateway, Host, Report, RowReport};
-use rows::Row;
+use rows::{IDLE, Row};
+use stop::Stop;
 
 /// Arguments of `ringway bench`.
 #[derive(Debug, clap::Args)]
@@ -67,7 +66,9 @@ pub(crate) struct Arguments {
     /// The core of the load and the origin; gateways have the others [default: the last one]
     #[arg(long, value_name = "CORE")]
     load_core: Option<usize>,
-    /// A fraction of a second for each, once: shows that all runs, and fails where it does not
+    /// A fraction of a second for each, once: shows that all runs, and fails where it does not.
+    /// Of gateways that only happen to be installed, which neither --only nor --peer names, it
+    /// warns
     #[arg(long, conflicts_with_all = ["seconds", "rounds"])]
     smoke: bool,
     /// Prints the report as JSON instead of tables
@@ -88,7 +89,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 /// Runs the comparison.
 pub(crate) fn run(arguments: &Arguments) -> Exit {
     if arguments.list {
-        for row in rows::all() {
+        for row in rows::all(idle(arguments.smoke, most_files())) {
             out(format_args!("{:<18} {}\n", row.name, row.what));
         }
         return Exit::Done;
@@ -103,32 +104,19 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
 }
 
 fn compare(arguments: &Arguments) -> Result<(), String> {
-    let rows = chosen_rows(&arguments.rows)?;
+    let descriptors = most_files();
+    let rows = chosen_rows(&arguments.rows, idle(arguments.smoke, descriptors))?;
     let (peers, missing) = chosen_peers(arguments)?;
     let (cores, load_core) = share_cores(arguments.load_core)?;
     fs::create_dir_all(&arguments.out)
         .map_err(|error| format!("--out {}: {error}", arguments.out.display()))?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // Twice in a row ends it at once, as everywhere.
-        flag::register_conditional_default(signal, interrupted.clone())
-            .and_then(|_| flag::register(signal, interrupted.clone()))
-            .map_err(|error| error.to_string())?;
-    }
-    let descriptors = most_files();
     let plan = Plan {
         seconds: if arguments.smoke { 0.2 } else { arguments.seconds },
         rounds: if arguments.smoke { 1 } else { usize::from(arguments.rounds) },
         cores: cores.clone(),
         access_log: arguments.access_log,
-        interrupted,
+        stop: Stop::on_signals().map_err(|error| error.to_string())?,
         descriptors,
-        // Each may have one end in the load and one at the origin, which are one process.
-        idle: if arguments.smoke {
-            200
-        } else {
-            (descriptors / 2).saturating_sub(1000).min(10_000) as usize
-        },
         folder: arguments.out.clone(),
         token: token()?,
     };
@@ -161,12 +149,35 @@ fn compare(arguments: &Arguments) -> Result<(), String> {
     if arguments.json {
         out_json(&report);
     }
-    let failures = report.failures();
-    if arguments.smoke && !failures.is_empty() {
-        return Err(failures.join("\n"));
+    if arguments.smoke {
+        judge(arguments, &report)?;
     }
     err(format_args!("The report is in {}\n", plan.folder.join("report.md").display()));
     Ok(())
+}
+
+/// What a short run fails by: by Ringway, and by every gateway that was asked for. One that merely
+/// happens to be installed here is warned of.
+fn judge(arguments: &Arguments, report: &Report) -> Result<(), String> {
+    let named = arguments.peers.iter().filter_map(|named| named.split_once('='));
+    let mut asked: Vec<&str> = named.map(|(name, _)| name).collect();
+    asked.extend(arguments.only.iter().map(String::as_str));
+    asked.extend(["ringway", "ringway-epoll", DIRECT]);
+    let (failures, warnings): (Vec<_>, Vec<_>) =
+        report.failures().into_iter().partition(|(name, _)| asked.contains(name));
+    for (_, warning) in warnings {
+        err(format_args!("{}: {warning}\n", Paint::stderr().warning("warning")));
+    }
+    let failures: Vec<String> = failures.into_iter().map(|(_, failure)| failure).collect();
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+}
+
+/// How many idle connections the idle row has.
+fn idle(smoke: bool, descriptors: u64) -> usize {
+    // Each has an end in the load and may have one at the origin, which are one process; a gateway
+    // that has both a client and the origin for each needs as many.
+    let most = (descriptors / 2).saturating_sub(1000) as usize;
+    most.min(if smoke { 200 } else { IDLE })
 }
 
 /// The gateways that take part, and the names of those that are not installed.
@@ -186,8 +197,8 @@ fn chosen_peers(arguments: &Arguments) -> Result<(Vec<Peer>, Vec<&'static str>),
     Ok((peers, Vec::new()))
 }
 
-fn chosen_rows(names: &[String]) -> Result<Vec<Row>, String> {
-    let all = rows::all();
+fn chosen_rows(names: &[String], idle: usize) -> Result<Vec<Row>, String> {
+    let all = rows::all(idle);
     if names.is_empty() {
         return Ok(all);
     }
