@@ -9,6 +9,7 @@ mod reload;
 mod report;
 mod rows;
 mod stop;
+mod target;
 mod wire;
 
 use std::fs;
@@ -27,6 +28,7 @@ use peers::Peer;
 use report::{Gateway, Host, Report, RowReport};
 use rows::{IDLE, Row};
 use stop::Stop;
+use target::Drive;
 
 /// Arguments of `ringway bench`.
 #[derive(Debug, clap::Args)]
@@ -36,6 +38,9 @@ Traefik, Caddy and Varnish as far as they are installed, against one origin and 
 on this machine; prints a table a row, and writes report.md, report.json, a chart a row and every
 configuration that was used. Needs two cores at least: one for the load and the origin, the others
 for the gateway. Traffic goes to loopback, and nothing is fetched from anywhere.
+
+With --target only the load is there, at a gateway that runs already: to look at one's own, or to
+hold the load against another tool's.
 
 On a machine with other work to do the figures are worth little; ratios within a round are worth
 most.
@@ -71,6 +76,20 @@ pub(crate) struct Arguments {
     /// warns
     #[arg(long, conflicts_with_all = ["seconds", "rounds"])]
     smoke: bool,
+    /// Only the load, at a gateway that runs already on this machine: GET of this URL, as fast as
+    /// answers come (closed loop)
+    #[arg(long, value_name = "URL", conflicts_with_all = ["out", "rows", "only", "peers", "rounds",
+        "access_log", "smoke", "list"])]
+    target: Option<String>,
+    /// With --target: how many connections
+    #[arg(long, value_name = "NUMBER", default_value_t = 64, requires = "target",
+        value_parser = clap::value_parser!(u16).range(1..))]
+    connections: u16,
+    /// With --target: how many requests a second over all connections, whether answers come or not
+    /// (open loop); a latency counts from the time at which the request was due
+    #[arg(long, value_name = "NUMBER", requires = "target",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: Option<u32>,
     /// Prints the report as JSON instead of tables
     #[arg(long)]
     json: bool,
@@ -94,7 +113,11 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
         }
         return Exit::Done;
     }
-    match compare(arguments) {
+    let done = match &arguments.target {
+        Some(url) => drive(arguments, url),
+        None => compare(arguments),
+    };
+    match done {
         Ok(()) => Exit::Done,
         Err(message) => {
             err(format_args!("{}: {message}\n", Paint::stderr().bad("error")));
@@ -134,9 +157,7 @@ fn compare(arguments: &Arguments) -> Result<(), String> {
         missing,
         rows: Vec::new(),
     };
-    if !core_affinity::set_for_current(core_affinity::CoreId { id: load_core }) {
-        return Err(format!("the load cannot be put on core {load_core}"));
-    }
+    pin(load_core)?;
     for row in &rows {
         let done = run_row(&plan, row, &peers)?;
         if !arguments.json {
@@ -154,6 +175,32 @@ fn compare(arguments: &Arguments) -> Result<(), String> {
     }
     err(format_args!("The report is in {}\n", plan.folder.join("report.md").display()));
     Ok(())
+}
+
+/// The load alone, at a gateway that somebody else has started.
+fn drive(arguments: &Arguments, url: &str) -> Result<(), String> {
+    let Arguments { connections, rate, seconds, .. } = *arguments;
+    let drive = Drive::new(url, connections, rate, seconds)?;
+    let (_, load_core) = share_cores(arguments.load_core)?;
+    most_files();
+    pin(load_core)?;
+    let told = on_runtime(drive.run()).map_err(|error| error.to_string())?;
+    if told.answers == 0 {
+        let why = told.first_error.unwrap_or_else(|| "no answers".to_owned());
+        return Err(format!("--target {url}: {why}"));
+    }
+    if arguments.json {
+        out_json(&told);
+    } else {
+        out(told.text());
+    }
+    Ok(())
+}
+
+/// Puts this thread on the core of the load.
+fn pin(core: usize) -> Result<(), String> {
+    let done = core_affinity::set_for_current(core_affinity::CoreId { id: core });
+    if done { Ok(()) } else { Err(format!("the load cannot be put on core {core}")) }
 }
 
 /// What a short run fails by: by Ringway, and by every gateway that was asked for. One that merely
@@ -233,23 +280,26 @@ fn run_row(plan: &Plan, row: &Row, peers: &[Peer]) -> Result<RowReport, String> 
         let origin = Origin::start()?;
         measure::row(plan, row, peers, &origin, &progress).await
     };
-    let ring = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
-        .with_entries(4096)
-        .enable_timer()
-        .build();
-    let entries = match ring.ok().filter(|_| has_ring()) {
-        Some(mut runtime) => runtime.block_on(work),
-        // Where there is no ring the load goes by epoll, like everything else there.
-        None => monoio::RuntimeBuilder::<monoio::LegacyDriver>::new()
-            .enable_timer()
-            .build()
-            .map_err(|error| error.to_string())?
-            .block_on(work),
-    };
+    let entries = on_runtime(work).and_then(|entries| entries);
     match entries {
         Ok(entries) => Ok(RowReport::new(row, entries)),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Err("interrupted".to_owned()),
         Err(error) => Err(format!("{}: {error}", row.name)),
+    }
+}
+
+/// Does `work` on io_uring, or on epoll where that is all there is.
+fn on_runtime<T>(work: impl Future<Output = T>) -> io::Result<T> {
+    let ring = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
+        .with_entries(4096)
+        .enable_timer()
+        .build();
+    match ring.ok().filter(|_| has_ring()) {
+        Some(mut runtime) => Ok(runtime.block_on(work)),
+        None => {
+            let epoll = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new();
+            Ok(epoll.enable_timer().build()?.block_on(work))
+        }
     }
 }
 

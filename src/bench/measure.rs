@@ -19,7 +19,7 @@ use super::stop::Stop;
 use crate::paint::Progress;
 
 /// How long a load runs before it is counted.
-const WARM_UP: Duration = Duration::from_millis(300);
+pub(super) const WARM_UP: Duration = Duration::from_millis(300);
 
 /// How a comparison is run.
 #[derive(Debug, Clone)]

@@ -219,7 +219,7 @@ fn notes(entry: &Entry, median: Option<&Figures>, saturated: bool) -> Vec<String
 }
 
 /// A whole number with its thousands apart.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

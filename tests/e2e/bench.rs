@@ -9,7 +9,9 @@ use std::process::{Child, Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::eventually;
+use crate::harness::{Driver, Gateway, eventually, scenes};
+
+scenes![the_load_alone];
 
 fn bench(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ringway")).arg("bench").args(arguments).output().unwrap()
@@ -73,6 +75,44 @@ fn what_is_not_there_is_named_with_the_remedy() {
     assert!(peer.contains("--peer nginx=/no/such: there is no such program"), "{peer}");
     let out = complaint(&["--out", "/dev/null/report", "--only", "ringway", "--rows", "get-1"]);
     assert!(out.contains("/dev/null/report"), "{out}");
+}
+
+/// The load alone, in both loops, at a gateway of somebody else.
+fn the_load_alone(driver: Driver) {
+    let route = "routes:\n  - {name: pong, path: /pong, respond: {body: pong}}\n";
+    let gateway = Gateway::start(driver, route);
+    let url = format!("http://{}/pong", gateway.address());
+    let figures = |more: &[&str]| {
+        let output = bench(
+            &[&["--json", "--seconds", "0.5", "--target", &url, "--connections", "4"], more]
+                .concat(),
+        );
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let closed = figures(&[]);
+    assert!(closed["answers"].as_u64().unwrap() > 0, "{closed}");
+    assert_eq!(closed["errors"], 0, "{closed}");
+    // Ten are due. A machine that rests for a while in between makes them a few more, and a closed
+    // loop would have asked for thousands.
+    let open = figures(&["--rate", "20"]);
+    assert!((1..200).contains(&open["answers"].as_u64().unwrap()), "{open}");
+    assert_eq!(open["errors"], 0, "{open}");
+    let missing = complaint(&["--seconds", "0.1", "--target", &url.replace("pong", "ping")]);
+    assert!(missing.contains("answered with status 404"), "{missing}");
+}
+
+#[test]
+fn a_target_that_cannot_be_is_named_with_the_remedy() {
+    let away = complaint(&["--target", "http://192.0.2.1/"]);
+    assert!(away.contains("write an address of this machine"), "{away}");
+    let tls = complaint(&["--target", "https://127.0.0.1/"]);
+    assert!(tls.contains("plain HTTP only"), "{tls}");
+    let space = complaint(&["--target", "http://127.0.0.1/a b"]);
+    assert!(space.contains("%20"), "{space}");
+    let both = bench(&["--target", "http://127.0.0.1/", "--rows", "get-1"]);
+    assert_eq!(both.status.code(), Some(2));
 }
 
 #[test]
