@@ -11,7 +11,7 @@ use ringway_engine::clock;
 use ringway_engine::exchange::Exchange;
 use ringway_engine::filter::{Step, Verdict};
 use ringway_engine::http1::{
-    Decoder, Event, HeadLimits, Scanner, parse_request, parse_response, request_body, write,
+    Decoder, Event, HeadLimits, Scanner, read_request, read_response, request_body, write,
     write_chunk, write_last,
 };
 use ringway_engine::message::{RequestHead, ResponseHead};
@@ -59,14 +59,12 @@ fn main() {
     divan::main();
 }
 
-/// Reads a request head as a connection does: finds its end, reads it, and asks how long the body
-/// is.
+/// Reads a request head as a connection does, and asks how long the body is.
 fn request(bencher: Bencher<'_, '_>, head: &str) {
     let (bytes, mut into) = (head.as_bytes(), RequestHead::default());
     bencher.counter(BytesCount::of_str(head)).bench_local(|| {
         let bytes = black_box(bytes);
-        let len = Scanner::default().scan(bytes, &LIMITS).unwrap().unwrap();
-        parse_request(&bytes[..len], &mut into, &LIMITS).unwrap();
+        read_request(bytes, &mut Scanner::default(), &mut into, &LIMITS).unwrap().unwrap();
         black_box(request_body(&into, bytes).unwrap())
     });
 }
@@ -91,8 +89,7 @@ fn response_head(bencher: Bencher<'_, '_>) {
     let (bytes, mut into) = (ANSWER.as_bytes(), ResponseHead::default());
     bencher.counter(BytesCount::of_str(ANSWER)).bench_local(|| {
         let bytes = black_box(bytes);
-        let len = Scanner::default().scan(bytes, &LIMITS).unwrap().unwrap();
-        parse_response(&bytes[..len], &mut into, &LIMITS).unwrap();
+        read_response(bytes, &mut Scanner::default(), &mut into, &LIMITS).unwrap().unwrap();
         black_box(into.content_length)
     });
 }

@@ -149,12 +149,12 @@ impl Speaking<'_> {
         let mut scanner = Scanner::default();
         let mut interims = 0;
         let framing = loop {
-            let Some(len) = scanner.scan(raw.filled(), limits).map_err(bad)? else {
+            let read = http1::read_response(raw.filled(), &mut scanner, head, limits);
+            let Some(len) = read.map_err(bad)? else {
                 self.read(reader, raw, UpstreamError::Closed(self.from)).await?;
                 continue;
             };
             let bytes = &raw.filled()[..len];
-            http1::parse_response(bytes, head, limits).map_err(bad)?;
             let method = Method::from_bytes(self.call.method.as_bytes());
             let framing = http1::response_body(head, bytes, method).map_err(bad)?;
             match head.status {

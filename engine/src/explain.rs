@@ -14,7 +14,7 @@ use crate::error::{ClientError, Error};
 use crate::exchange::{Exchange, Request};
 use crate::filter::Blueprint;
 use crate::forward::find_client;
-use crate::http1::{self, Scanner};
+use crate::http1::{self, HeadError, Scanner};
 use crate::route;
 use crate::shared::Shared;
 use crate::snapshot::{Action, Destination, HostRule, Route, Snapshot};
@@ -277,9 +277,10 @@ fn receive(snapshot: &Snapshot, query: &Query, request: &mut Request) -> Result<
     head += "\r\n";
     request.raw.extend(head.as_bytes());
     let limits = &snapshot.rules.head;
-    let len = Scanner::default().scan(request.raw.filled(), limits).map_err(ClientError::Head)?;
-    let bytes = &request.raw.filled()[..len.unwrap_or(head.len())];
-    http1::parse_request(bytes, &mut request.head, limits).map_err(ClientError::Head)?;
+    let bytes = request.raw.filled();
+    http1::read_request(bytes, &mut Scanner::default(), &mut request.head, limits)
+        .and_then(|len| len.ok_or(HeadError::Incomplete))
+        .map_err(ClientError::Head)?;
     http1::request_body(&request.head, bytes).map_err(ClientError::Head)?;
     Ok(())
 }

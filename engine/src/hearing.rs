@@ -40,7 +40,9 @@ impl Attempt<'_> {
         loop {
             let bad = |e| UpstreamError::Head(from, e);
             let response = &mut exchange.response;
-            let Some(len) = scanner.scan(response.raw.filled(), limits).map_err(bad)? else {
+            let bytes = response.raw.filled();
+            let read = http1::read_response(bytes, &mut scanner, &mut response.head, limits);
+            let Some(len) = read.map_err(bad)? else {
                 let raw = buffers.widen(std::mem::take(&mut response.raw));
                 let (read, raw) = reader.read(raw).await;
                 response.raw = raw;
@@ -56,7 +58,6 @@ impl Attempt<'_> {
                 }
             };
             let bytes = &response.raw.filled()[..len];
-            http1::parse_response(bytes, &mut response.head, limits).map_err(bad)?;
             let framing = http1::response_body(&response.head, bytes, exchange.request.head.method);
             let framing = framing.map_err(bad)?;
             match response.head.status {

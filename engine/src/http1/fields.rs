@@ -36,13 +36,15 @@ pub(super) struct Facts {
     nominates: bool,
 }
 
-/// Records the lexed fields, the first of which begins at `at`, and collects what they say.
+/// Records the lexed fields, the first of which begins at `at`, and collects what they say. None
+/// may be a line of more than `max_line` bytes.
 ///
 /// Between the parts there may be a colon, white space around the value, and CRLF; and after the
 /// last field the empty line and nothing more.
 pub(super) fn walk(
     bytes: &[u8],
     mut at: usize,
+    max_line: usize,
     lexed: &[httparse::Header<'_>],
     fields: &mut Vec<Field>,
     facts: &mut Facts,
@@ -57,6 +59,9 @@ pub(super) fn walk(
         let value = Span::from(at..at + header.value.len());
         at = skip_white_space(bytes, value.end());
         at = skip_crlf(bytes, at)?;
+        if at - 2 - name.start as usize > max_line {
+            return Err(HeadError::FieldTooLong);
+        }
         let id = FieldName::from_bytes(header.name.as_bytes());
         fields.push(Field { name, value, id, nominated: false });
         facts.note(id, value, bytes)?;

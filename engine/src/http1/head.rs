@@ -4,7 +4,7 @@
 //! `httparse` does the lexing. What it lets pass and the rules of the house do not, such as bare
 //! LF line ends, is found by walking over the gaps between the parts that it returns: exactly one
 //! space, colon or CRLF may be there. So this reader is as strict as [`Scanner`] even with bytes
-//! that no scanner has seen.
+//! that no scanner has seen, and a head that has come at once, as most do, is read without one.
 
 use std::mem::MaybeUninit;
 
@@ -17,20 +17,70 @@ use crate::message::{Method, RequestHead, ResponseHead, Span, Version};
 pub use super::error::HeadError;
 pub use super::scan::{HeadLimits, MAX_FIELDS, Scanner};
 
-/// Reads a request head. `bytes` is the whole head as [`Scanner::scan`] has found it.
+/// Reads the request head that `bytes`, all that has arrived of the message so far, begin with.
+/// `scanner` is a new one for each message, and remembers what it has seen from call to call.
+///
+/// Returns the length of the head, or `None` when more bytes are needed. What it returns depends on
+/// the bytes alone, not on how they arrived, and so does which error it is: the scanner names the
+/// first thing that is wrong. `head` is as [`parse_request`] leaves it.
+pub fn read_request(
+    bytes: &[u8],
+    scanner: &mut Scanner,
+    head: &mut RequestHead,
+    limits: &HeadLimits,
+) -> Result<Option<usize>, HeadError> {
+    if scanner.is_new()
+        && let Ok(len) = parse_request_of(bytes, head, limits)
+    {
+        return Ok(Some(len));
+    }
+    let Some(len) = scanner.scan(bytes, limits)? else { return Ok(None) };
+    parse_request(&bytes[..len], head, limits)?;
+    Ok(Some(len))
+}
+
+/// Reads the response head that `bytes` begin with, as [`read_request`] reads that of a request.
+pub fn read_response(
+    bytes: &[u8],
+    scanner: &mut Scanner,
+    head: &mut ResponseHead,
+    limits: &HeadLimits,
+) -> Result<Option<usize>, HeadError> {
+    if scanner.is_new()
+        && let Ok(len) = parse_response_of(bytes, head, limits)
+    {
+        return Ok(Some(len));
+    }
+    let Some(len) = scanner.scan(bytes, limits)? else { return Ok(None) };
+    parse_response(&bytes[..len], head, limits)?;
+    Ok(Some(len))
+}
+
+/// Reads a request head. `bytes` is the whole head and nothing more.
 ///
 /// After `Ok` the head obeys rules 1 to 7, 9, 15, 19 and 21 of HTTP_SAFETY: the length of the
-/// body is not in doubt, and neither is the host. `limits.max_line` is for the scanner alone.
-/// After an error `head` holds nothing of use. Allocates only while `head.fields` grows.
+/// body is not in doubt, and neither is the host. After an error `head` holds nothing of use.
+/// Allocates only while `head.fields` grows.
 pub fn parse_request(
     bytes: &[u8],
     head: &mut RequestHead,
     limits: &HeadLimits,
 ) -> Result<(), HeadError> {
+    whole(bytes, parse_request_of(bytes, head, limits)?)
+}
+
+/// Says whether a head of `len` bytes is all of `bytes`.
+fn whole(bytes: &[u8], len: usize) -> Result<(), HeadError> {
+    if len == bytes.len() { Ok(()) } else { Err(HeadError::Incomplete) }
+}
+
+/// Reads the request head that `bytes` begin with; its length.
+fn parse_request_of(
+    bytes: &[u8],
+    head: &mut RequestHead,
+    limits: &HeadLimits,
+) -> Result<usize, HeadError> {
     head.clear();
-    if bytes.len() > limits.max_head {
-        return Err(HeadError::HeadTooLarge);
-    }
     // RFC 9112 §2.2: one empty line before the request line is skipped.
     let start = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
     // httparse would skip any number of empty lines, and then all offsets would be off.
@@ -40,11 +90,15 @@ pub fn parse_request(
     let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let room = &mut room[..limits.max_fields.min(MAX_FIELDS)];
     let mut lexed = httparse::Request::new(&mut []);
-    match lexed.parse_with_uninit_headers(&bytes[start..], room) {
-        Ok(httparse::Status::Complete(len)) if start + len == bytes.len() => {}
-        Ok(_) => return Err(HeadError::Incomplete),
+    let len = match lexed.parse_with_uninit_headers(&bytes[start..], room) {
+        Ok(httparse::Status::Complete(len)) => start + len,
+        Ok(httparse::Status::Partial) => return Err(HeadError::Incomplete),
         Err(error) => return Err(refusal(error, &bytes[start..], HeadError::RequestLine)),
+    };
+    if len > limits.max_head {
+        return Err(HeadError::HeadTooLarge);
     }
+    let bytes = &bytes[..len];
     let method = lexed.method.unwrap_or_default();
     let target = lexed.path.unwrap_or_default();
     head.method = Method::from_bytes(method.as_bytes());
@@ -56,13 +110,17 @@ pub fn parse_request(
     if bytes[target_start - 1] != b' ' || bytes[head.target.end()] != b' ' {
         return Err(HeadError::RequestLine);
     }
+    if fields - 2 - start > limits.max_line {
+        return Err(HeadError::StartLineTooLong);
+    }
     if head.method == Method::Connect {
         return Err(HeadError::Connect);
     }
     let mut facts = Facts::default();
-    walk(bytes, fields, lexed.headers, &mut head.fields, &mut facts)?;
-    head.len = bytes.len();
-    conclude(bytes, head, &facts)
+    walk(bytes, fields, limits.max_line, lexed.headers, &mut head.fields, &mut facts)?;
+    head.len = len;
+    conclude(bytes, head, &facts)?;
+    Ok(len)
 }
 
 /// What the fields and the request line say together.
@@ -95,7 +153,7 @@ fn conclude(bytes: &[u8], head: &mut RequestHead, facts: &Facts) -> Result<(), H
     Ok(())
 }
 
-/// Reads a response head. `bytes` is the whole head as [`Scanner::scan`] has found it.
+/// Reads a response head. `bytes` is the whole head and nothing more.
 ///
 /// A status line without the space before an empty reason is tolerated, because many origins
 /// send it. Repeated `Content-Type` is tolerated too, and forwarded as it came: unlike a client, an
@@ -106,10 +164,16 @@ pub fn parse_response(
     head: &mut ResponseHead,
     limits: &HeadLimits,
 ) -> Result<(), HeadError> {
+    whole(bytes, parse_response_of(bytes, head, limits)?)
+}
+
+/// Reads the response head that `bytes` begin with; its length.
+fn parse_response_of(
+    bytes: &[u8],
+    head: &mut ResponseHead,
+    limits: &HeadLimits,
+) -> Result<usize, HeadError> {
     head.clear();
-    if bytes.len() > limits.max_head {
-        return Err(HeadError::HeadTooLarge);
-    }
     // Only servers are asked to skip an empty line (RFC 9112 §2.2). From an upstream it is what an
     // earlier answer has left behind (rule 13).
     if !bytes.first().copied().is_some_and(is_token_byte) {
@@ -118,24 +182,31 @@ pub fn parse_response(
     let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let room = &mut room[..limits.max_fields.min(MAX_FIELDS)];
     let mut lexed = httparse::Response::new(&mut []);
-    match httparse::ParserConfig::default()
+    let len = match httparse::ParserConfig::default()
         .parse_response_with_uninit_headers(&mut lexed, bytes, room)
     {
-        Ok(httparse::Status::Complete(len)) if len == bytes.len() => {}
-        Ok(_) => return Err(HeadError::Incomplete),
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) => return Err(HeadError::Incomplete),
         Err(error) => return Err(refusal(error, bytes, HeadError::StatusLine)),
+    };
+    if len > limits.max_head {
+        return Err(HeadError::HeadTooLarge);
     }
+    let bytes = &bytes[..len];
     head.version = version_at(bytes, 0).ok_or(HeadError::StatusLine)?;
     head.status = lexed.code.filter(|code| *code >= 100).ok_or(HeadError::StatusLine)?;
     head.reason = reason(bytes, "HTTP/1.1 200".len())?;
+    if head.reason.end() > limits.max_line {
+        return Err(HeadError::StartLineTooLong);
+    }
     let fields = head.reason.end() + 2;
     let mut facts = Facts::default();
-    walk(bytes, fields, lexed.headers, &mut head.fields, &mut facts)?;
+    walk(bytes, fields, limits.max_line, lexed.headers, &mut head.fields, &mut facts)?;
     head.content_length = facts.content_length;
     head.transfer_encoding = facts.transfer_encoding;
     head.connection = facts.connection;
-    head.len = bytes.len();
-    Ok(())
+    head.len = len;
+    Ok(len)
 }
 
 /// The reason phrase, which begins behind the status code at `at`: tabs, spaces and anything

@@ -42,7 +42,10 @@ pub use framing::{
     Body, keeps_alive_request, keeps_alive_response, request_body, response_body, upgrade_granted,
     upgrade_requested,
 };
-pub use head::{HeadError, HeadLimits, MAX_FIELDS, Scanner, parse_request, parse_response};
+pub use head::{
+    HeadError, HeadLimits, MAX_FIELDS, Scanner, parse_request, parse_response, read_request,
+    read_response,
+};
 pub use list::items;
 pub use target::is_valid_authority;
 

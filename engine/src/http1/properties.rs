@@ -3,7 +3,8 @@
 
 use super::{
     Body, ChunkError, Decoder, Event, HeadError, HeadLimits, Scanner, is_valid_authority,
-    parse_request, parse_response, request_body, response_body, write, write_chunk, write_last,
+    parse_request, parse_response, read_request, read_response, request_body, response_body, write,
+    write_chunk, write_last,
 };
 use crate::message::{Field, Method, RequestHead, ResponseHead, Version};
 
@@ -48,11 +49,9 @@ fn scan(bytes: &[u8], limits: &HeadLimits, pieces: &[usize]) -> Result<Option<us
     Ok(None)
 }
 
-/// What the reader accepts of bytes that no scanner has seen, the scanner accepts too. Only the
-/// length of a line is for the scanner alone.
+/// What the reader accepts of bytes that no scanner has seen, the scanner accepts too.
 fn reader_agrees_with_scanner(bytes: &[u8], limits: &HeadLimits) {
-    let any_line = HeadLimits { max_line: usize::MAX, ..*limits };
-    let scanned = scan(bytes, &any_line, &[usize::MAX]);
+    let scanned = scan(bytes, limits, &[usize::MAX]);
     if parse_request(bytes, &mut RequestHead::default(), limits).is_ok() {
         assert_eq!(scanned, Ok(Some(bytes.len())), "only the reader accepts this request");
     }
@@ -219,20 +218,20 @@ impl Reader {
     /// Reads a head. `None` when more bytes are needed, or none will help.
     fn head(&mut self, bytes: &[u8]) -> Option<usize> {
         let limits = &LIMITS[0];
-        let len = match self.scanner.scan(bytes, limits) {
-            Ok(len) => len?,
+        let read = if self.requests {
+            let mut head = RequestHead::default();
+            let read = read_request(bytes, &mut self.scanner, &mut head, limits);
+            read.map(|len| len.map(|len| (len, request_body(&head, bytes))))
+        } else {
+            let mut head = ResponseHead::default();
+            let read = read_response(bytes, &mut self.scanner, &mut head, limits);
+            read.map(|len| len.map(|len| (len, response_body(&head, bytes, Method::Get))))
+        };
+        let (len, body) = match read {
+            Ok(read) => read?,
             Err(error) => return self.refuse(error.reason()),
         };
         self.scanner.reset();
-        let body = if self.requests {
-            let mut head = RequestHead::default();
-            let read = parse_request(&bytes[..len], &mut head, limits);
-            read.and_then(|()| request_body(&head, bytes))
-        } else {
-            let mut head = ResponseHead::default();
-            let read = parse_response(&bytes[..len], &mut head, limits);
-            read.and_then(|()| response_body(&head, bytes, Method::Get))
-        };
         match body {
             Ok(Body::Empty) => {}
             Ok(body) => self.body = Some(body),

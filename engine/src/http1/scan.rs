@@ -57,6 +57,11 @@ impl Scanner {
         Ok(None)
     }
 
+    /// True when it has not looked at a byte yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.at == 0
+    }
+
     /// Forgets everything: the next bytes are those of another message.
     pub fn reset(&mut self) {
         *self = Scanner::default();

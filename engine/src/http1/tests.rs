@@ -16,19 +16,18 @@ use crate::message::{Method, RequestHead, ResponseHead};
 /// Limits as the house has them by default.
 const LIMITS: HeadLimits = HeadLimits { max_head: 64 << 10, max_line: 16 << 10, max_fields: 100 };
 
-/// Scans and reads one request head; the bytes must be all of it.
+/// Reads one request head; the bytes must be all of it.
 fn request(raw: &[u8]) -> Result<RequestHead, HeadError> {
     let mut head = RequestHead::default();
-    let len = Scanner::default().scan(raw, &LIMITS)?.ok_or(HeadError::Incomplete)?;
-    parse_request(&raw[..len], &mut head, &LIMITS)?;
+    read_request(raw, &mut Scanner::default(), &mut head, &LIMITS)?.ok_or(HeadError::Incomplete)?;
     Ok(head)
 }
 
-/// Scans and reads one response head; the bytes must be all of it.
+/// Reads one response head; the bytes must be all of it.
 fn response(raw: &[u8]) -> Result<ResponseHead, HeadError> {
     let mut head = ResponseHead::default();
-    let len = Scanner::default().scan(raw, &LIMITS)?.ok_or(HeadError::Incomplete)?;
-    parse_response(&raw[..len], &mut head, &LIMITS)?;
+    read_response(raw, &mut Scanner::default(), &mut head, &LIMITS)?
+        .ok_or(HeadError::Incomplete)?;
     Ok(head)
 }
 

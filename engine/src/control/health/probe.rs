@@ -121,8 +121,7 @@ async fn receive_head(
     let mut scanner = Scanner::default();
     let mut interims = 0;
     loop {
-        if let Some(len) = scanner.scan(raw, &limits).map_err(bad)? {
-            http1::parse_response(&raw[..len], head, &limits).map_err(bad)?;
+        if let Some(len) = http1::read_response(raw, &mut scanner, head, &limits).map_err(bad)? {
             if !(100..200).contains(&head.status) {
                 return http1::response_body(head, &raw[..len], Method::Get).map_err(bad);
             }
