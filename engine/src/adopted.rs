@@ -6,6 +6,7 @@
 //! their blueprints and plans are.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::num::NonZeroU32;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ const ROUNDS: u8 = 2;
 /// A snapshot as one core serves by it.
 pub(crate) struct Adopted {
     /// Counts from 1 on this core.
-    pub(crate) number: u32,
+    pub(crate) number: NonZeroU32,
     pub(crate) snapshot: Shared<Snapshot>,
     /// The global filters alone, for requests that no route takes.
     pub(crate) global: Chain,
@@ -75,8 +76,9 @@ impl Adopted {
     pub(crate) fn new(stock: &Rc<Stock>) -> Rc<Adopted> {
         let snapshot = stock.current.borrow().clone();
         let global = snapshot.global_filters.iter().map(|f| stock.instance(f)).collect();
-        let number = stock.adoptions.get().wrapping_add(1).max(1);
-        stock.adoptions.set(number);
+        let number = stock.adoptions.get().wrapping_add(1);
+        let number = NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        stock.adoptions.set(number.get());
         Rc::new(Adopted {
             number,
             global: Chain(global),

@@ -130,7 +130,8 @@ impl Attempt<'_> {
                 }
                 self.ended(exchange, up, relayed, whole, busy, lease)
             }
-            Heard::Upgrade => self.upgrade(connection, exchange, lease).await,
+            // Boxed: it is large, and few exchanges come here.
+            Heard::Upgrade => Box::pin(self.upgrade(connection, exchange, lease)).await,
             Heard::Unwanted { next, clean } => {
                 let read_all = clean && up.broken.is_none() && up.body.is_done();
                 if read_all && http1::keeps_alive_response(&exchange.response.head) {

@@ -7,8 +7,9 @@
 #![expect(clippy::disallowed_methods, reason = "this is the file that asks for the time")]
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::mem::MaybeUninit;
+use std::num::NonZeroU32;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -33,27 +34,36 @@ pub(crate) fn seed() -> u64 {
 
 /// Waits. For filters that delay and for pauses between attempts, not for I/O, which has
 /// deadlines.
-pub fn sleep(time: Duration) -> impl Future<Output = ()> {
-    monoio::time::sleep(time)
+///
+/// The runtime's timer asks for 128 bytes of alignment, which every future that it lies in takes
+/// over: boxed, it makes no exchange larger that does not wait.
+pub fn sleep(time: Duration) -> impl Future<Output = ()> + Unpin {
+    Box::pin(monoio::time::sleep(time))
 }
 
 /// Waits for `work` at most `time`; `None` when that was not enough. `work` is dropped then, so
-/// it must lose nothing by that: never a read.
-pub(crate) async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
-    monoio::time::timeout(time, work).await.ok()
+/// it must lose nothing by that: never a read. Boxed like [`sleep`].
+pub(crate) fn within<T>(
+    time: Duration,
+    work: impl Future<Output = T>,
+) -> impl Future<Output = Option<T>> + Unpin {
+    let mut work = Box::pin(monoio::time::timeout(time, work));
+    poll_fn(move |context| work.as_mut().poll(context).map(Result::ok))
 }
 
 /// A direction without a deadline.
 const NEVER: u64 = u64::MAX;
 
+/// One line of the processor's cache, for what each operation touches.
 #[derive(Clone, Copy)]
+#[repr(align(64))]
 struct Entry {
     fd: RawFd,
     /// Milliseconds on the list's clock.
     read_at: u64,
     write_at: u64,
-    /// How long the peer may take nothing, in milliseconds.
-    write_stall: u64,
+    /// How long the peer may take nothing, in milliseconds; 49 days at most.
+    write_stall: u32,
     /// Bytes that the peer had not acknowledged when that was last looked at.
     unacknowledged: u32,
     read_expired: bool,
@@ -70,13 +80,15 @@ struct Entry {
     /// When the exchange under way is ended, whatever it does.
     end_at: u64,
     /// What `serving` was last looked at for.
-    looked: u32,
+    looked: Option<NonZeroU32>,
 }
+
+const _: () = assert!(size_of::<Entry>() == 64);
 
 /// An exchange under way: the place of its route in a snapshot, by the number that a core gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Serving {
-    pub(crate) adopted: u32,
+    pub(crate) adopted: NonZeroU32,
     pub(crate) route: u32,
 }
 
@@ -97,7 +109,7 @@ impl Deadlines {
             fd,
             read_at: NEVER,
             write_at: NEVER,
-            write_stall: NEVER,
+            write_stall: u32::MAX,
             unacknowledged: u32::MAX,
             read_expired: false,
             write_expired: false,
@@ -107,7 +119,7 @@ impl Deadlines {
             unfinished: false,
             serving: None,
             end_at: NEVER,
-            looked: 0,
+            looked: None,
         };
         let mut entries = self.entries.borrow_mut();
         let key = match self.free.borrow_mut().pop() {
@@ -174,11 +186,16 @@ impl Deadlines {
 
     /// Ends the exchanges under way whose route is `gone` within `time`, and lets the others go on.
     /// Each is asked about once for every `number`.
-    pub(crate) fn end_gone(&self, number: u32, time: Duration, gone: impl Fn(Serving) -> bool) {
+    pub(crate) fn end_gone(
+        &self,
+        number: NonZeroU32,
+        time: Duration,
+        gone: impl Fn(Serving) -> bool,
+    ) {
         let at = self.at(time);
         for entry in self.entries.borrow_mut().iter_mut().filter(|e| e.fd >= 0) {
             let Some(serving) = entry.serving.filter(|s| s.adopted != number) else { continue };
-            if std::mem::replace(&mut entry.looked, number) != number {
+            if entry.looked.replace(number) != Some(number) {
                 entry.end_at = if gone(serving) { entry.end_at.min(at) } else { NEVER };
             }
         }
@@ -214,7 +231,7 @@ impl Entry {
         let left = unacknowledged(self.fd);
         let goes_on = left < self.unacknowledged;
         self.unacknowledged = left;
-        self.write_at = clock.saturating_add(self.write_stall);
+        self.write_at = clock.saturating_add(self.write_stall.into());
         goes_on
     }
 }
@@ -269,7 +286,7 @@ impl Watch {
     /// written, because all is over.
     pub(crate) fn write_within(&self, time: Duration) -> bool {
         let at = self.list.at(time);
-        let stall = at - self.list.clock.get();
+        let stall = u32::try_from(at - self.list.clock.get()).unwrap_or(u32::MAX);
         self.with(|e| {
             e.write_at = at;
             e.write_stall = stall;
@@ -313,7 +330,7 @@ impl Watch {
         self.with(|e| {
             e.serving = serving;
             e.end_at = NEVER;
-            e.looked = 0;
+            e.looked = None;
         });
     }
 
@@ -339,21 +356,31 @@ impl Watch {
 
     /// True when the socket is open and nothing waits to be read. One system call.
     pub(crate) fn is_quiet(&self) -> bool {
-        let mut byte = 0u8;
-        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-        // SAFETY: the descriptor is open while its entry is on the list (see `shut`); the pointer
-        // is to one byte of our stack, and one is the length given.
-        let n = self.with(|e| unsafe { libc::recv(e.fd, (&raw mut byte).cast(), 1, flags) });
-        n < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock
+        let looked = self.receive_with(&mut [MaybeUninit::uninit()], libc::MSG_PEEK);
+        looked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
     }
 
     /// Takes what has come and waits to be read into `room`, at once; `WouldBlock` when that is
     /// nothing. One system call.
     pub(crate) fn receive(&self, room: &mut [MaybeUninit<u8>]) -> std::io::Result<usize> {
+        self.receive_with(room, 0)
+    }
+
+    /// recv(2) that never waits. libc's own is a point at which a thread may be cancelled, which it
+    /// makes so and undoes with locked instructions each time: some 300 of the worker's a request.
+    fn receive_with(
+        &self,
+        room: &mut [MaybeUninit<u8>],
+        flags: libc::c_int,
+    ) -> std::io::Result<usize> {
+        let (start, len) = (room.as_mut_ptr(), room.len());
+        let nobody = std::ptr::null_mut::<libc::sockaddr>();
         // SAFETY: the descriptor is open while its entry is on the list (see `shut`); the kernel
-        // writes at most `room.len()` bytes to `room`, which is ours to write to.
+        // writes at most `len` bytes to `room`, which is ours to write to, and no address where
+        // the pointers for one are null.
         let n = self.with(|e| unsafe {
-            libc::recv(e.fd, room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT)
+            let flags = flags | libc::MSG_DONTWAIT;
+            libc::syscall(libc::SYS_recvfrom, e.fd, start, len, flags, nobody, nobody)
         });
         usize::try_from(n).map_err(|_| std::io::Error::last_os_error())
     }
@@ -452,19 +479,20 @@ mod tests {
 
     #[test]
     fn an_exchange_whose_route_is_gone_ends_and_the_others_go_on() {
+        let number = |number| NonZeroU32::new(number).unwrap();
         let list = Rc::new(Deadlines::default());
         let pairs: Vec<_> = (0..4).map(|_| UnixStream::pair().unwrap()).collect();
         let watches: Vec<_> = pairs.iter().map(|(ours, _)| list.watch(ours.as_raw_fd())).collect();
         let start = now();
         list.sweep(start);
         for (route, watch) in watches.iter().enumerate() {
-            watch.serves(Some(Serving { adopted: 1, route: route as u32 }));
+            watch.serves(Some(Serving { adopted: number(1), route: route as u32 }));
         }
         watches[3].serves(None);
-        list.end_gone(2, Duration::from_millis(300), |serving| serving.route != 0);
-        list.end_gone(2, Duration::from_secs(60), |_| panic!("each is asked about once"));
+        list.end_gone(number(2), Duration::from_millis(300), |serving| serving.route != 0);
+        list.end_gone(number(2), Duration::from_secs(60), |_| panic!("each is asked about once"));
         // What comes back in time goes on.
-        list.end_gone(3, Duration::from_millis(300), |serving| serving.route == 1);
+        list.end_gone(number(3), Duration::from_millis(300), |serving| serving.route == 1);
         sweep_for(&list, start, 1, 5);
         let ended: Vec<_> = watches.iter().map(|watch| !watch.is_quiet()).collect();
         assert_eq!(ended, [false, true, false, false]);

@@ -29,7 +29,7 @@ use crate::target::{find_route, render_location, retarget};
 use crate::template::Template;
 use crate::until::Until;
 use crate::upload::Upload;
-use crate::upstream::{Upstream, checkout};
+use crate::upstream::{Lease, Upstream};
 use crate::worker::Worker;
 
 /// Serves the request that begins in `exchange.request.raw`, and leaves there what belongs to
@@ -135,7 +135,9 @@ async fn receive_head(
     let mut reader = connection.stream.reader();
     let mut waits = false;
     let len = loop {
-        match scanner.scan(request.raw.filled(), &rules.head).map_err(ClientError::Head)? {
+        let bytes = request.raw.filled();
+        let read = http1::read_request(bytes, &mut scanner, &mut request.head, &rules.head);
+        match read.map_err(ClientError::Head)? {
             Some(len) => break len,
             None if !waits => {
                 waits = true;
@@ -159,7 +161,6 @@ async fn receive_head(
     reader.any_time();
     request.taken = len;
     let bytes = &request.raw.filled()[..len];
-    http1::parse_request(bytes, &mut request.head, &rules.head).map_err(ClientError::Head)?;
     Ok(http1::request_body(&request.head, bytes).map_err(ClientError::Head)?)
 }
 
@@ -310,13 +311,18 @@ async fn attempt(
     exchange.attempts += 1;
     exchange.times.attempt_begins(clock::now());
     let until = Until::of(exchange);
-    let lease = checkout(endpoint, &settings.pool, connect, fresh, deadlines);
-    let lease = match until {
-        None => lease.await,
-        Some(until) => match clock::within(until.left(), lease).await {
-            Some(lease) => lease,
-            None => return Attempted::Failed { error: until.error(from), repeatable },
-        },
+    let lease = match Lease::pooled(&endpoint, &settings.pool, fresh, deadlines.coarse()) {
+        Some(lease) => Ok(lease),
+        None => {
+            let connecting = Lease::connect(endpoint, connect, deadlines);
+            match until {
+                None => connecting.await,
+                Some(until) => match clock::within(until.left(), connecting).await {
+                    Some(lease) => lease,
+                    None => return Attempted::Failed { error: until.error(from), repeatable },
+                },
+            }
+        }
     };
     match lease {
         Ok(lease) => {

@@ -1,6 +1,8 @@
 //! A connection for one attempt: from the pool, or a new one.
 
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use crate::clock::Deadlines;
 use crate::error::{Error, GatewayError, UpstreamError};
 use crate::io::Stream;
 use crate::upstream::Endpoint;
+use crate::upstream::endpoint::Idle;
 
 /// A connection to an endpoint, held for one attempt; the endpoint counts it while it is held.
 pub(crate) struct Lease {
@@ -25,6 +28,13 @@ pub(crate) struct Lease {
 
 /// Counts one exchange under way at an endpoint.
 struct InFlight(Rc<Endpoint>);
+
+impl InFlight {
+    fn new(endpoint: &Rc<Endpoint>) -> Self {
+        endpoint.begun();
+        InFlight(endpoint.clone())
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
@@ -44,19 +54,10 @@ pub(crate) async fn checkout(
     fresh: bool,
     deadlines: &Rc<Deadlines>,
 ) -> Result<Lease, Error> {
-    endpoint.begun();
-    let count = InFlight(endpoint.clone());
-    let idle = if fresh { None } else { endpoint.take_idle(pool, deadlines.coarse()) };
-    let (stream, reused, born) = match idle {
-        Some(idle) => (idle.stream, true, idle.born),
-        None => {
-            let connected = Stream::connect(endpoint.address, time, deadlines).await;
-            let stream = connected.map_err(|e| failed(&endpoint, e, deadlines.coarse()))?;
-            endpoint.connected();
-            (stream, false, deadlines.coarse())
-        }
-    };
-    Ok(Lease { stream, reused, born, endpoint, _count: count })
+    match Lease::pooled(&endpoint, pool, fresh, deadlines.coarse()) {
+        Some(lease) => Ok(lease),
+        None => Lease::connect(endpoint, time, deadlines).await,
+    }
 }
 
 fn failed(endpoint: &Endpoint, error: io::Error, now: Duration) -> Error {
@@ -72,6 +73,38 @@ fn failed(endpoint: &Endpoint, error: io::Error, now: Duration) -> Error {
 }
 
 impl Lease {
+    /// The connection of the endpoint's pool that was used last, if one is alive and none `fresh`
+    /// is asked for.
+    pub(crate) fn pooled(
+        endpoint: &Rc<Endpoint>,
+        pool: &Pool,
+        fresh: bool,
+        now: Duration,
+    ) -> Option<Self> {
+        let Idle { stream, born, .. } = if fresh { None } else { endpoint.take_idle(pool, now) }?;
+        let count = InFlight::new(endpoint);
+        Some(Lease { stream, reused: true, born, endpoint: endpoint.clone(), _count: count })
+    }
+
+    /// Makes a connection within `time`. Boxed: it is large, and few exchanges need it.
+    ///
+    /// # Errors
+    /// When none can be made; the endpoint is then passed over for a while.
+    pub(crate) fn connect(
+        endpoint: Rc<Endpoint>,
+        time: Duration,
+        deadlines: &Rc<Deadlines>,
+    ) -> Pin<Box<impl Future<Output = Result<Self, Error>>>> {
+        Box::pin(async move {
+            let count = InFlight::new(&endpoint);
+            let connected = Stream::connect(endpoint.address, time, deadlines).await;
+            let stream = connected.map_err(|e| failed(&endpoint, e, deadlines.coarse()))?;
+            endpoint.connected();
+            let born = deadlines.coarse();
+            Ok(Lease { stream, reused: false, born, endpoint, _count: count })
+        })
+    }
+
     /// Gives the connection back to the pool: nothing is under way on it, in either direction.
     pub(crate) fn give_back(self, pool: &Pool, now: Duration) {
         self.endpoint.give_idle(self.stream, self.born, pool, now);
