@@ -30,6 +30,7 @@ scenes![
     a_kept_body_waits_for_the_word_to_come,
     another_service_says_who_may_pass,
     a_service_that_does_not_answer_lets_nobody_pass,
+    a_refusal_is_one_however_long_it_is,
     an_attempt_has_its_own_time,
     an_exchange_that_takes_too_long_is_answered_504,
     an_upload_that_takes_too_long_is_answered_504,
@@ -499,6 +500,21 @@ fn a_service_that_does_not_answer_lets_nobody_pass(driver: Driver) {
     let gateway = Gateway::start(driver, &guarded(&origin, silent.address, "fail_open: true"));
     gateway.client().get_with("/", &["X-User: evil"]).expect(200);
     assert_eq!(origin.request().field("x-user"), None);
+}
+
+fn a_refusal_is_one_however_long_it_is(driver: Driver) {
+    let origin = Origin::echo();
+    let head = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\n";
+    let long = format!("{head}Content-Length: 100000\r\n\r\n{}", "x".repeat(100_000));
+    let broken = format!("{head}Content-Length: 10\r\nConnection: close\r\n\r\nx");
+    for answer in [long, broken] {
+        let auth = Origin::answering(answer);
+        let gateway = Gateway::start(driver, &guarded(&origin, auth.address, "fail_open: true"));
+        let refused = gateway.client().get("/").expect(401);
+        assert_eq!(refused.field("www-authenticate"), Some("Bearer"));
+        assert_eq!(refused.text(), "");
+    }
+    assert_eq!(origin.connections(), 0);
 }
 
 /// An origin that takes requests and never answers.
