@@ -5,29 +5,30 @@ mod measure;
 mod origin;
 mod peers;
 mod process;
+mod reload;
 mod report;
 mod rows;
+mod stop;
+mod target;
 mod wire;
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 
 use crate::Exit;
 use crate::paint::{Paint, Progress, err, out, out_json};
-use measure::Plan;
+use measure::{DIRECT, Plan};
 use origin::Origin;
 use peers::Peer;
 use report::{Gateway, Host, Report, RowReport};
-use rows::Row;
+use rows::{IDLE, Row};
+use stop::Stop;
+use target::Drive;
 
 /// Arguments of `ringway bench`.
 #[derive(Debug, clap::Args)]
@@ -37,6 +38,9 @@ Traefik, Caddy and Varnish as far as they are installed, against one origin and 
 on this machine; prints a table a row, and writes report.md, report.json, a chart a row and every
 configuration that was used. Needs two cores at least: one for the load and the origin, the others
 for the gateway. Traffic goes to loopback, and nothing is fetched from anywhere.
+
+With --target only the load is there, at a gateway that runs already: to look at one's own, or to
+hold the load against another tool's.
 
 On a machine with other work to do the figures are worth little; ratios within a round are worth
 most.
@@ -67,9 +71,25 @@ pub(crate) struct Arguments {
     /// The core of the load and the origin; gateways have the others [default: the last one]
     #[arg(long, value_name = "CORE")]
     load_core: Option<usize>,
-    /// A fraction of a second for each, once: shows that all runs, and fails where it does not
+    /// A fraction of a second for each, once: shows that all runs, and fails where it does not.
+    /// Of gateways that only happen to be installed, which neither --only nor --peer names, it
+    /// warns
     #[arg(long, conflicts_with_all = ["seconds", "rounds"])]
     smoke: bool,
+    /// Only the load, at a gateway that runs already on this machine: GET of this URL, as fast as
+    /// answers come (closed loop)
+    #[arg(long, value_name = "URL", conflicts_with_all = ["out", "rows", "only", "peers", "rounds",
+        "access_log", "smoke", "list"])]
+    target: Option<String>,
+    /// With --target: how many connections
+    #[arg(long, value_name = "NUMBER", default_value_t = 64, requires = "target",
+        value_parser = clap::value_parser!(u16).range(1..))]
+    connections: u16,
+    /// With --target: how many requests a second over all connections, whether answers come or not
+    /// (open loop); a latency counts from the time at which the request was due
+    #[arg(long, value_name = "NUMBER", requires = "target",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: Option<u32>,
     /// Prints the report as JSON instead of tables
     #[arg(long)]
     json: bool,
@@ -88,12 +108,16 @@ fn seconds(text: &str) -> Result<f64, String> {
 /// Runs the comparison.
 pub(crate) fn run(arguments: &Arguments) -> Exit {
     if arguments.list {
-        for row in rows::all() {
+        for row in rows::all(idle(arguments.smoke, most_files())) {
             out(format_args!("{:<18} {}\n", row.name, row.what));
         }
         return Exit::Done;
     }
-    match compare(arguments) {
+    let done = match &arguments.target {
+        Some(url) => drive(arguments, url),
+        None => compare(arguments),
+    };
+    match done {
         Ok(()) => Exit::Done,
         Err(message) => {
             err(format_args!("{}: {message}\n", Paint::stderr().bad("error")));
@@ -103,32 +127,19 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
 }
 
 fn compare(arguments: &Arguments) -> Result<(), String> {
-    let rows = chosen_rows(&arguments.rows)?;
+    let descriptors = most_files();
+    let rows = chosen_rows(&arguments.rows, idle(arguments.smoke, descriptors))?;
     let (peers, missing) = chosen_peers(arguments)?;
     let (cores, load_core) = share_cores(arguments.load_core)?;
     fs::create_dir_all(&arguments.out)
         .map_err(|error| format!("--out {}: {error}", arguments.out.display()))?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // Twice in a row ends it at once, as everywhere.
-        flag::register_conditional_default(signal, interrupted.clone())
-            .and_then(|_| flag::register(signal, interrupted.clone()))
-            .map_err(|error| error.to_string())?;
-    }
-    let descriptors = most_files();
     let plan = Plan {
         seconds: if arguments.smoke { 0.2 } else { arguments.seconds },
         rounds: if arguments.smoke { 1 } else { usize::from(arguments.rounds) },
         cores: cores.clone(),
         access_log: arguments.access_log,
-        interrupted,
+        stop: Stop::on_signals().map_err(|error| error.to_string())?,
         descriptors,
-        // Each may have one end in the load and one at the origin, which are one process.
-        idle: if arguments.smoke {
-            200
-        } else {
-            (descriptors / 2).saturating_sub(1000).min(10_000) as usize
-        },
         folder: arguments.out.clone(),
         token: token()?,
     };
@@ -146,9 +157,7 @@ fn compare(arguments: &Arguments) -> Result<(), String> {
         missing,
         rows: Vec::new(),
     };
-    if !core_affinity::set_for_current(core_affinity::CoreId { id: load_core }) {
-        return Err(format!("the load cannot be put on core {load_core}"));
-    }
+    pin(load_core)?;
     for row in &rows {
         let done = run_row(&plan, row, &peers)?;
         if !arguments.json {
@@ -161,12 +170,61 @@ fn compare(arguments: &Arguments) -> Result<(), String> {
     if arguments.json {
         out_json(&report);
     }
-    let failures = report.failures();
-    if arguments.smoke && !failures.is_empty() {
-        return Err(failures.join("\n"));
+    if arguments.smoke {
+        judge(arguments, &report)?;
     }
     err(format_args!("The report is in {}\n", plan.folder.join("report.md").display()));
     Ok(())
+}
+
+/// The load alone, at a gateway that somebody else has started.
+fn drive(arguments: &Arguments, url: &str) -> Result<(), String> {
+    let Arguments { connections, rate, seconds, .. } = *arguments;
+    let drive = Drive::new(url, connections, rate, seconds)?;
+    let (_, load_core) = share_cores(arguments.load_core)?;
+    most_files();
+    pin(load_core)?;
+    let told = on_runtime(drive.run()).map_err(|error| error.to_string())?;
+    if told.answers == 0 {
+        let why = told.first_error.unwrap_or_else(|| "no answers".to_owned());
+        return Err(format!("--target {url}: {why}"));
+    }
+    if arguments.json {
+        out_json(&told);
+    } else {
+        out(told.text());
+    }
+    Ok(())
+}
+
+/// Puts this thread on the core of the load.
+fn pin(core: usize) -> Result<(), String> {
+    let done = core_affinity::set_for_current(core_affinity::CoreId { id: core });
+    if done { Ok(()) } else { Err(format!("the load cannot be put on core {core}")) }
+}
+
+/// What a short run fails by: by Ringway, and by every gateway that was asked for. One that merely
+/// happens to be installed here is warned of.
+fn judge(arguments: &Arguments, report: &Report) -> Result<(), String> {
+    let named = arguments.peers.iter().filter_map(|named| named.split_once('='));
+    let mut asked: Vec<&str> = named.map(|(name, _)| name).collect();
+    asked.extend(arguments.only.iter().map(String::as_str));
+    asked.extend(["ringway", "ringway-epoll", DIRECT]);
+    let (failures, warnings): (Vec<_>, Vec<_>) =
+        report.failures().into_iter().partition(|(name, _)| asked.contains(name));
+    for (_, warning) in warnings {
+        err(format_args!("{}: {warning}\n", Paint::stderr().warning("warning")));
+    }
+    let failures: Vec<String> = failures.into_iter().map(|(_, failure)| failure).collect();
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+}
+
+/// How many idle connections the idle row has.
+fn idle(smoke: bool, descriptors: u64) -> usize {
+    // Each has an end in the load and may have one at the origin, which are one process; a gateway
+    // that has both a client and the origin for each needs as many.
+    let most = (descriptors / 2).saturating_sub(1000) as usize;
+    most.min(if smoke { 200 } else { IDLE })
 }
 
 /// The gateways that take part, and the names of those that are not installed.
@@ -186,8 +244,8 @@ fn chosen_peers(arguments: &Arguments) -> Result<(Vec<Peer>, Vec<&'static str>),
     Ok((peers, Vec::new()))
 }
 
-fn chosen_rows(names: &[String]) -> Result<Vec<Row>, String> {
-    let all = rows::all();
+fn chosen_rows(names: &[String], idle: usize) -> Result<Vec<Row>, String> {
+    let all = rows::all(idle);
     if names.is_empty() {
         return Ok(all);
     }
@@ -222,23 +280,26 @@ fn run_row(plan: &Plan, row: &Row, peers: &[Peer]) -> Result<RowReport, String> 
         let origin = Origin::start()?;
         measure::row(plan, row, peers, &origin, &progress).await
     };
-    let ring = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
-        .with_entries(4096)
-        .enable_timer()
-        .build();
-    let entries = match ring.ok().filter(|_| has_ring()) {
-        Some(mut runtime) => runtime.block_on(work),
-        // Where there is no ring the load goes by epoll, like everything else there.
-        None => monoio::RuntimeBuilder::<monoio::LegacyDriver>::new()
-            .enable_timer()
-            .build()
-            .map_err(|error| error.to_string())?
-            .block_on(work),
-    };
+    let entries = on_runtime(work).and_then(|entries| entries);
     match entries {
         Ok(entries) => Ok(RowReport::new(row, entries)),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Err("interrupted".to_owned()),
         Err(error) => Err(format!("{}: {error}", row.name)),
+    }
+}
+
+/// Does `work` on io_uring, or on epoll where that is all there is.
+fn on_runtime<T>(work: impl Future<Output = T>) -> io::Result<T> {
+    let ring = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
+        .with_entries(4096)
+        .enable_timer()
+        .build();
+    match ring.ok().filter(|_| has_ring()) {
+        Some(mut runtime) => Ok(runtime.block_on(work)),
+        None => {
+            let epoll = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new();
+            Ok(epoll.enable_timer().build()?.block_on(work))
+        }
     }
 }
 

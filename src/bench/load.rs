@@ -39,9 +39,9 @@ pub(super) struct Load {
     pub(super) connections: usize,
     /// The whole request.
     pub(super) request: Rc<[u8]>,
-    /// Bytes that the body of an answer must have: who answers something else, or itself, was not
-    /// asked to do what the others do.
-    pub(super) answer: u64,
+    /// Bytes that the body of an answer must have, where that is known: who answers something else,
+    /// or itself, was not asked to do what the others do.
+    pub(super) answer: Option<u64>,
 }
 
 /// What came of it.
@@ -109,13 +109,7 @@ impl Running {
         let start = Instant::now();
         self.wait(time).await;
         shared.counts.set(false);
-        Outcome {
-            elapsed: start.elapsed(),
-            answers: shared.answers.get(),
-            errors: shared.errors.get(),
-            first_error: shared.first_error.borrow().clone(),
-            latency: shared.latency.borrow().clone(),
-        }
+        shared.outcome(start)
     }
 
     /// Waits while the clients are at it.
@@ -211,6 +205,17 @@ impl Shared {
         .await
     }
 
+    /// What has been counted since `start`.
+    fn outcome(&self, start: Instant) -> Outcome {
+        Outcome {
+            elapsed: start.elapsed(),
+            answers: self.answers.get(),
+            errors: self.errors.get(),
+            first_error: self.first_error.borrow().clone(),
+            latency: self.latency.borrow().clone(),
+        }
+    }
+
     fn answered(&self, since: Instant) {
         if self.counts.get() {
             self.answers.set(self.answers.get() + 1);
@@ -234,6 +239,7 @@ async fn keep_alive(shared: &Shared) -> io::Result<()> {
         let start = Instant::now();
         request = client.ask(request, shared.load.answer).await?;
         shared.answered(start);
+        client.renew(shared.load.to).await?;
     }
     Ok(())
 }
@@ -264,6 +270,7 @@ async fn rated(shared: &Shared) -> io::Result<()> {
     while let Some(due) = shared.turn().await {
         request = client.ask(request, shared.load.answer).await?;
         shared.answered(due);
+        client.renew(shared.load.to).await?;
     }
     Ok(())
 }
@@ -331,18 +338,29 @@ fn unexpected(answer: &[u8]) -> io::Error {
 struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// The last answer said that it ends the connection (RFC 9112 §9.6).
+    closes: bool,
 }
 
 impl Client {
     async fn connect(to: SocketAddr) -> io::Result<Client> {
         let stream = TcpStream::connect_addr(to).await?;
         stream.set_nodelay(true)?;
-        Ok(Client { stream, buffer: Vec::with_capacity(64 * 1024) })
+        Ok(Client { stream, buffer: Vec::with_capacity(64 * 1024), closes: false })
+    }
+
+    /// Connects anew where the last answer announced the end. Who is told so and asks on all the
+    /// same has itself to blame; an end that nobody announced is an error.
+    async fn renew(&mut self, to: SocketAddr) -> io::Result<()> {
+        if self.closes {
+            *self = Client::connect(to).await?;
+        }
+        Ok(())
     }
 
     /// Sends a request and reads its answer, which must be 200 with a body of so many bytes; gives
     /// the request back.
-    async fn ask(&mut self, request: Vec<u8>, answer: u64) -> io::Result<Vec<u8>> {
+    async fn ask(&mut self, request: Vec<u8>, answer: Option<u64>) -> io::Result<Vec<u8>> {
         let request = self.send(request).await?;
         self.buffer.clear();
         let head = loop {
@@ -361,9 +379,10 @@ impl Client {
             self.read().await?;
             body.take(&self.buffer);
         }
-        if body.len() != answer {
+        if let Some(answer) = answer.filter(|&answer| answer != body.len()) {
             return Err(io::Error::other(format!("a body of {} bytes, not {answer}", body.len())));
         }
+        self.closes = head.close;
         Ok(request)
     }
 
@@ -421,12 +440,6 @@ impl Idle {
         for client in asked {
             client.await;
         }
-        Outcome {
-            elapsed: start.elapsed(),
-            answers: shared.answers.get(),
-            errors: shared.errors.get(),
-            first_error: shared.first_error.borrow().clone(),
-            latency: shared.latency.borrow().clone(),
-        }
+        shared.outcome(start)
     }
 }

@@ -2,25 +2,24 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use monoio::time;
 use serde::Serialize;
 
 use super::load::{Idle, Load, Outcome, Pattern};
 use super::origin::Origin;
-use super::peers::{Peer, Reload, Setup};
+use super::peers::{Peer, Setup, free_port};
 use super::process::{Process, Usage};
+use super::reload::Reloads;
 use super::rows::{Row, Work};
+use super::stop::Stop;
 use crate::paint::Progress;
 
 /// How long a load runs before it is counted.
-const WARM_UP: Duration = Duration::from_millis(300);
+pub(super) const WARM_UP: Duration = Duration::from_millis(300);
 
 /// How a comparison is run.
 #[derive(Debug, Clone)]
@@ -31,15 +30,19 @@ pub(super) struct Plan {
     pub(super) cores: Vec<usize>,
     /// All write an access log, in rows that do not say so.
     pub(super) access_log: bool,
-    /// Raised by SIGINT and SIGTERM.
-    pub(super) interrupted: Arc<AtomicBool>,
+    pub(super) stop: Stop,
     /// Descriptors that a process may have.
     pub(super) descriptors: u64,
-    /// Idle connections of the idle row, which a short run makes fewer of.
-    pub(super) idle: usize,
     /// Where configurations, logs and the report go.
     pub(super) folder: PathBuf,
     pub(super) token: String,
+}
+
+impl Plan {
+    /// An error once the end has been asked for.
+    fn go_on(&self) -> io::Result<()> {
+        if self.stop.is_asked() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    }
 }
 
 /// What one gateway did in one round.
@@ -123,7 +126,7 @@ struct Contender {
 /// A gateway at work.
 struct Running {
     process: Process,
-    reload: Option<Reload>,
+    reloads: Option<Reloads>,
     /// What it had used when it began to listen.
     start: Usage,
 }
@@ -148,6 +151,7 @@ pub(super) async fn row(
             Err(why) => entry.cannot = Some(why),
         }
         entries.push(entry);
+        plan.go_on()?;
     }
     for round in 1..=plan.rounds {
         for contender in &contenders {
@@ -166,9 +170,7 @@ pub(super) async fn row(
                 Ok(figures) => entry.rounds.push(figures),
                 Err(error) => entry.failed = Some(format!("in round {round}: {error}")),
             }
-            if plan.interrupted.load(Ordering::Relaxed) {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
+            plan.go_on()?;
         }
     }
     Ok(entries)
@@ -217,6 +219,7 @@ fn enter(
     let setup = Setup {
         duty: row.duty,
         access_log: plan.access_log,
+        reloads: matches!(row.work, Work::Reload(_)),
         descriptors: plan.descriptors,
         listen: free_port()?,
         origin: origin.address,
@@ -224,27 +227,25 @@ fn enter(
         folder: std::path::absolute(&folder)?,
     };
     let prepared = peer.prepare(&setup)?;
-    if matches!(row.work, Work::Reload(_)) && prepared.reload.is_none() {
-        return Ok(Err("it has no signal that has it read its file again".to_owned()));
+    if setup.reloads && prepared.reload.is_none() {
+        return Ok(Err("it has no file to read again".to_owned()));
     }
     entry.lacks = prepared.lacks.to_owned();
     entry.configuration = prepared.file.file_name().map(|name| place.join(name));
     let log = folder.join("output.log");
-    match Process::start(prepared.command, &setup.cores, setup.listen, &log) {
+    match Process::start(prepared.command, &setup.cores, setup.listen, &log, &plan.stop) {
         Ok(process) => {
+            let (log, done) = (folder.join("reload.log"), Cell::new(0));
+            let cores = setup.cores;
+            let reloads = prepared.reload.map(|by| Reloads { by, cores, log, done });
             let start = process.usage();
-            Ok(Ok((setup.listen, Running { process, reload: prepared.reload, start })))
+            Ok(Ok((setup.listen, Running { process, reloads, start })))
         }
         Err(why) => {
             entry.failed = Some(why.clone());
             Ok(Err(why))
         }
     }
-}
-
-/// A port of loopback that nobody has now.
-fn free_port() -> io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
 async fn turn(
@@ -256,7 +257,7 @@ async fn turn(
     let gateway = contender.gateway.as_ref();
     let usage = || gateway.map(|gateway| gateway.process.usage()).unwrap_or_default();
     let request = Rc::from(row.ask.bytes(&plan.token));
-    let (to, answer) = (contender.address, row.ask.answer());
+    let (to, answer) = (contender.address, Some(row.ask.answer()));
     let load = |pattern, connections| Load { to, pattern, connections, request, answer };
     let time = Duration::from_secs_f64(plan.seconds);
     let accepted = origin.accepted.get();
@@ -271,10 +272,17 @@ async fn turn(
                 over.set(true);
                 ran
             };
-            monoio::join!(ran, reload_every_second(gateway, &over)).0
+            let reloads = async {
+                match gateway.and_then(|gateway| Some((gateway, gateway.reloads.as_ref()?))) {
+                    Some((gateway, reloads)) => reloads.every_second(&gateway.process, &over).await,
+                    None => Ok(()),
+                }
+            };
+            let (ran, reloaded) = monoio::join!(ran, reloads);
+            reloaded?;
+            ran
         }
-        Work::Idle(most) => {
-            let connections = most.min(plan.idle);
+        Work::Idle(connections) => {
             let load = load(Pattern::KeepAlive, connections);
             let idle = Idle::open(&load).await?;
             let before = usage();
@@ -314,18 +322,6 @@ async fn running(load: Load, time: Duration, usage: &dyn Fn() -> Usage) -> (Outc
     let after = usage();
     running.stop().await;
     (outcome, before, after)
-}
-
-async fn reload_every_second(gateway: Option<&Running>, over: &Cell<bool>) {
-    const HALF: Duration = Duration::from_millis(500);
-    let Some(gateway) = gateway else { return };
-    while !over.get() {
-        time::sleep(HALF).await;
-        if let Some(reload) = gateway.reload {
-            gateway.process.signal(reload.signal());
-        }
-        time::sleep(HALF).await;
-    }
 }
 
 /// The middle of some numbers; 0 of none.

@@ -11,11 +11,11 @@ mod varnish;
 use std::env;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::process::Signal;
+use super::reload::{NUMBER, Reload};
 
 /// What a gateway is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub(super) struct Setup {
     pub(super) duty: Duty,
     /// An access log also where the duty does not ask for one.
     pub(super) access_log: bool,
+    /// It will be told to read its configuration again.
+    pub(super) reloads: bool,
     /// Descriptors that a process may have.
     pub(super) descriptors: u64,
     pub(super) listen: SocketAddr,
@@ -53,6 +55,13 @@ impl Setup {
         wanted.then(|| self.folder.join("access.log"))
     }
 
+    /// Writes a file that is to be watched into a folder of its own, where no log wakes who
+    /// watches; its path. It gets a number that no reload will have.
+    fn write_watched(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+        fs::create_dir_all(self.folder.join("watched"))?;
+        self.write(&format!("watched/{name}"), &text.replace(NUMBER, "1000000"))
+    }
+
     /// Writes a file into the folder; its path.
     fn write(&self, name: &str, text: &str) -> io::Result<PathBuf> {
         let path = self.folder.join(name);
@@ -68,26 +77,8 @@ pub(super) struct Prepared {
     pub(super) file: PathBuf,
     /// What it lacks of the duty, in words; empty for nothing.
     pub(super) lacks: &'static str,
-    /// How it is told to read its configuration again, if it can be.
+    /// How it is told to read its configuration again, if it was set up for that.
     pub(super) reload: Option<Reload>,
-}
-
-/// How a gateway reads its configuration again.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Reload {
-    /// By SIGHUP to its first process.
-    Hangup,
-    /// By SIGUSR2 to its first process.
-    User2,
-}
-
-impl Reload {
-    pub(super) fn signal(self) -> Signal {
-        match self {
-            Reload::Hangup => Signal::HUP,
-            Reload::User2 => Signal::USR2,
-        }
-    }
 }
 
 /// The secret that tokens of the gateway duty are signed with (HS256).
@@ -211,6 +202,11 @@ fn floor(program: &Path, setup: &Setup) -> io::Result<Prepared> {
     let mut command = Command::new(program);
     command.args(arguments.split(' '));
     Ok(Prepared { command, file, lacks: "everything of HTTP", reload: None })
+}
+
+/// A port of loopback that nobody has now.
+pub(super) fn free_port() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
 /// `nginx`, and also `nginx-1.30`.

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::stop::Stop;
 
 /// How long a gateway may take to listen.
 const START: Duration = Duration::from_secs(20);
@@ -20,6 +23,7 @@ const END: Duration = Duration::from_secs(5);
 /// A started gateway; ended when dropped.
 pub(super) struct Process {
     child: Child,
+    stop: Stop,
 }
 
 /// What all processes of a gateway have used so far.
@@ -69,16 +73,18 @@ impl Process {
         cores: &[usize],
         address: SocketAddr,
         log: &Path,
+        stop: &Stop,
     ) -> Result<Process, String> {
         let file = fs::File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
         let errors = file.try_clone().map_err(|error| error.to_string())?;
-        command.stdin(Stdio::null()).stdout(file).stderr(errors);
-        let child = on_cores(cores, move || command.spawn()).map_err(|error| error.to_string())?;
-        let mut process = Process { child };
+        // A group of its own, with all that it starts, which a terminal's Ctrl-C does not reach.
+        command.stdin(Stdio::null()).stdout(file).stderr(errors).process_group(0);
+        let child = on_cores(cores, || stop.start(&mut command));
+        let child = child.map_err(|error| error.to_string())?;
+        let mut process = Process { child, stop: stop.clone() };
         let end = Instant::now() + START;
         while TcpStream::connect(address).is_err() {
-            let ended = process.child.try_wait().ok().flatten();
-            if ended.is_some() || Instant::now() > end {
+            if process.stop.has_ended(&mut process.child) || Instant::now() > end {
                 let said = fs::read_to_string(log).unwrap_or_default();
                 let said: Vec<_> = said.lines().rev().take(5).collect();
                 let said: Vec<_> = said.into_iter().rev().collect();
@@ -123,22 +129,17 @@ impl Drop for Process {
         self.signal(Signal::TERM);
         let end = Instant::now() + END;
         while Instant::now() < end {
-            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+            if self.stop.has_ended(&mut self.child) {
                 return;
             }
             thread::sleep(Duration::from_millis(10));
         }
-        for pid in family(self.child.id()) {
-            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
-        let _ = self.child.wait();
+        self.stop.kill(&mut self.child);
     }
 }
 
 /// Does `work` on a thread that may use only `cores`; what it starts inherits that.
-fn on_cores<T: Send>(
+pub(super) fn on_cores<T: Send>(
     cores: &[usize],
     work: impl FnOnce() -> io::Result<T> + Send,
 ) -> io::Result<T> {

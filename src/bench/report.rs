@@ -219,7 +219,7 @@ fn notes(entry: &Entry, median: Option<&Figures>, saturated: bool) -> Vec<String
 }
 
 /// A whole number with its thousands apart.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -296,9 +296,10 @@ impl Table {
 }
 
 impl Report {
-    /// What went wrong, a line each: gateways that could not be started or did not answer, and
-    /// requests that Ringway failed. What others failed is in the report and their own affair.
-    pub(super) fn failures(&self) -> Vec<String> {
+    /// What went wrong, and with whom: gateways that could not be started or did not answer, and
+    /// requests that Ringway failed. Those that others failed are in the report and their own
+    /// affair.
+    pub(super) fn failures(&self) -> Vec<(&str, String)> {
         let rows = self.rows.iter();
         let each =
             rows.flat_map(|row| row.summaries.iter().zip(&row.entries).map(move |s| (row, s)));
@@ -306,7 +307,7 @@ impl Report {
             let errors = summary.median.as_ref().and_then(|figures| figures.first_error.clone());
             let ours = entry.name.starts_with("ringway");
             let why = entry.failed.clone().or(errors.filter(|_| ours))?;
-            Some(format!("{}: {}: {why}", row.name, entry.name))
+            Some((entry.name.as_str(), format!("{}: {}: {why}", row.name, entry.name)))
         });
         failed.collect()
     }
@@ -381,7 +382,7 @@ mod tests {
     }
 
     fn report(entries: Vec<Entry>) -> RowReport {
-        let row = rows::all().into_iter().find(|row| row.name == "get-64").unwrap();
+        let row = rows::all(rows::IDLE).into_iter().find(|row| row.name == "get-64").unwrap();
         RowReport::new(&row, entries)
     }
 

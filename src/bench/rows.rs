@@ -97,8 +97,11 @@ impl Ask {
     }
 }
 
-/// All rows, in the order of the report.
-pub(super) fn all() -> Vec<Row> {
+/// Idle connections of the idle row, where descriptors allow.
+pub(super) const IDLE: usize = 10_000;
+
+/// All rows, in the order of the report, with so many connections in the idle row.
+pub(super) fn all(idle: usize) -> Vec<Row> {
     let row = |name: &str, what: &str, work, ask| Row {
         name: name.to_owned(),
         what: what.to_owned(),
@@ -138,13 +141,8 @@ pub(super) fn all() -> Vec<Row> {
     rows.push(row("connect-64", "a new connection for each request", fresh, Ask::LastGet));
     let rate = Work::Load(Pattern::Rate(20_000.0), 64);
     rows.push(row("rate-20k", "20,000 requests a second, open loop", rate, Ask::Get));
-    let idle = Work::Idle(10_000);
-    rows.push(row(
-        "idle-10k",
-        "up to 10,000 idle connections, as descriptors allow, then a burst on all",
-        idle,
-        Ask::Get,
-    ));
+    let what = format!("{idle} idle connections, then a request on all at once");
+    rows.push(row("idle-10k", &what, Work::Idle(idle), Ask::Get));
     let echo = Work::Load(Pattern::WebSocket, 64);
     rows.push(row("websocket-64", "WebSocket echo of 128 bytes", echo, Ask::WebSocket));
     rows.push(Row {
@@ -164,7 +162,7 @@ mod tests {
 
     #[test]
     fn every_row_has_a_name_of_its_own_and_a_whole_request() {
-        let rows = all();
+        let rows = all(IDLE);
         let names: BTreeSet<_> = rows.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(names.len(), rows.len());
         for row in rows {

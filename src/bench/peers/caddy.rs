@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Duty, Prepared, ROUTES, Setup};
+use super::{Duty, Prepared, ROUTES, Reload, Setup, free_port};
 
 pub(super) fn prepare(program: &Path, setup: &Setup) -> io::Result<Prepared> {
     let Setup { listen, origin, folder, .. } = setup;
@@ -28,8 +28,9 @@ pub(super) fn prepare(program: &Path, setup: &Setup) -> io::Result<Prepared> {
             );
         }
     }
+    let admin = if setup.reloads { free_port()?.to_string() } else { "off".to_owned() };
     let text = format!(
-        "{{\n  admin off\n  auto_https off\n{metrics}}}\nhttp://:{port} {{\n  bind {ip}\n{log}\
+        "{{\n  admin {admin}\n  auto_https off\n{metrics}}}\nhttp://:{port} {{\n  bind {ip}\n{log}\
          {routes}  handle {{\n    {proxy}\n  }}\n}}\n",
         port = listen.port(),
         ip = listen.ip(),
@@ -43,5 +44,9 @@ pub(super) fn prepare(program: &Path, setup: &Setup) -> io::Result<Prepared> {
         Duty::Proxy => "",
         Duty::Gateway => "no JWT check and no rate limit without plugins",
     };
-    Ok(Prepared { command, file, lacks, reload: None })
+    // Without force it does nothing about a file that is the same.
+    let (program, config) = (program.display().to_string(), file.display().to_string());
+    let reload = [&program, "reload", "--force", "--adapter", "caddyfile", "--config", &config];
+    let reload = setup.reloads.then(|| Reload::Command(reload.map(str::to_owned).to_vec()));
+    Ok(Prepared { command, file, lacks, reload })
 }

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::{Duty, Prepared, ROUTES, SECRET, Setup};
+use super::{Duty, NUMBER, Prepared, ROUTES, Reload, SECRET, Setup};
 
 pub(super) fn prepare(program: &Path, setup: &Setup) -> io::Result<Prepared> {
     let gateway = setup.duty == Duty::Gateway;
@@ -44,37 +44,48 @@ pub(super) fn prepare(program: &Path, setup: &Setup) -> io::Result<Prepared> {
         "access_log": setup.log().map_or_else(|| json!([]), |log| access_log(&log)),
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
     });
-    let bootstrap = json!({
-        "static_resources": {
-            "listeners": [{
-                "name": "all",
-                "address": socket(setup.listen),
-                "enable_reuse_port": true,
-                "filter_chains": [{"filters": [{
-                    "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": manager,
-                }]}],
-            }],
-            "clusters": [{
-                "name": "origin",
-                "type": "STATIC",
-                "connect_timeout": "5s",
-                "circuit_breakers": {"thresholds": [{
-                    "max_connections": 20000,
-                    "max_pending_requests": 20000,
-                    "max_requests": 20000,
-                }]},
-                "load_assignment": {"cluster_name": "origin", "endpoints": [{
-                    "lb_endpoints": [{"endpoint": {"address": socket(setup.origin)}}],
-                }]},
-            }],
-        },
+    let mut listener = json!({
+        "name": "all",
+        "address": socket(setup.listen),
+        "enable_reuse_port": true,
+        "filter_chains": [{"filters": [{
+            "name": "envoy.filters.network.http_connection_manager",
+            "typed_config": manager,
+        }]}],
     });
+    let cluster = json!({
+        "name": "origin",
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "circuit_breakers": {"thresholds": [{
+            "max_connections": 20000,
+            "max_pending_requests": 20000,
+            "max_requests": 20000,
+        }]},
+        "load_assignment": {"cluster_name": "origin", "endpoints": [{
+            "lb_endpoints": [{"endpoint": {"address": socket(setup.origin)}}],
+        }]},
+    });
+    let mut bootstrap = json!({"static_resources": {"clusters": [cluster]}});
+    let mut reload = None;
+    if setup.reloads {
+        // What changes is the name of the filter chain, which costs a request nothing.
+        listener["filter_chains"][0]["name"] = NUMBER.into();
+        listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
+        let listeners = serde_json::to_string_pretty(&json!({"resources": [listener]}))?;
+        let path = setup.write_watched("listeners.json", &listeners)?;
+        bootstrap["node"] = json!({"id": "bench", "cluster": "bench"});
+        bootstrap["dynamic_resources"] =
+            json!({"lds_config": {"path_config_source": {"path": path}}});
+        reload = Some(Reload::File(path, listeners));
+    } else {
+        bootstrap["static_resources"]["listeners"] = json!([listener]);
+    }
     let file = setup.write("envoy.json", &serde_json::to_string_pretty(&bootstrap)?)?;
     let mut command = Command::new(program);
     command.arg("-c").arg(&file).args(["--log-level", "error", "--disable-hot-restart"]);
     command.arg("--concurrency").arg(setup.workers().to_string());
-    Ok(Prepared { command, file, lacks: "", reload: None })
+    Ok(Prepared { command, file, lacks: "", reload })
 }
 
 fn typed(name: &str) -> String {

@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::Signal;
+
 use super::{Duty, Prepared, ROUTES, Reload, SECRET, Setup};
 
 pub(super) fn prepare(program: &Path, setup: &Setup) -> io::Result<Prepared> {
@@ -76,5 +78,5 @@ backend origin
             "its log goes through standard output; metrics only by frontend and server"
         }
     };
-    Ok(Prepared { command, file, lacks, reload: Some(Reload::User2) })
+    Ok(Prepared { command, file, lacks, reload: Some(Reload::Signal(Signal::USR2)) })
 }

@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::Signal;
+
 use super::{Duty, Prepared, ROUTES, Reload, Setup};
 
 pub(super) fn prepare(program: &Path, setup: &Setup) -> io::Result<Prepared> {
@@ -70,7 +72,7 @@ http {{
         Duty::Proxy => "",
         Duty::Gateway => "no JWT check and no metrics by route in the free edition",
     };
-    Ok(Prepared { command, file, lacks, reload: Some(Reload::Hangup) })
+    Ok(Prepared { command, file, lacks, reload: Some(Reload::Signal(Signal::HUP)) })
 }
 
 const FORWARDING: &str = "proxy_http_version 1.1; proxy_set_header Host $host; \

@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::Signal;
+
 use super::{Duty, Prepared, ROUTES, Reload, SECRET, Setup};
 
 pub(super) fn prepare(program: &Path, setup: &Setup, driver: &str) -> io::Result<Prepared> {
@@ -48,5 +50,5 @@ pub(super) fn prepare(program: &Path, setup: &Setup, driver: &str) -> io::Result
     let file = setup.write("ringway.yaml", &yaml)?;
     let mut command = Command::new(program);
     command.args(["run", "-c"]).arg(&file);
-    Ok(Prepared { command, file, lacks: "", reload: Some(Reload::Hangup) })
+    Ok(Prepared { command, file, lacks: "", reload: Some(Reload::Signal(Signal::HUP)) })
 }

@@ -5,14 +5,17 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Duty, Prepared, ROUTES, Setup};
+use super::{Duty, NUMBER, Prepared, ROUTES, Reload, Setup};
 
 pub(super) fn prepare(program: &Path, setup: &Setup) -> io::Result<Prepared> {
     let Setup { listen, origin, .. } = setup;
     let gateway = setup.duty == Duty::Gateway;
-    let mut routers = String::from(
+    // What changes at a reload is the priority of the last route, which costs a request nothing.
+    let priority =
+        if setup.reloads { format!("      priority: {NUMBER}\n") } else { String::new() };
+    let mut routers = format!(
         "    all:\n      rule: \"PathPrefix(`/`)\"\n      service: origin\n      \
-         entryPoints: [web]\n",
+         entryPoints: [web]\n{priority}",
     );
     let mut middlewares = String::new();
     if gateway {
@@ -41,7 +44,12 @@ pub(super) fn prepare(program: &Path, setup: &Setup) -> io::Result<Prepared> {
          \x20       servers: [{{url: \"http://{origin}\"}}]\n        serversTransport: kept\n  \
          serversTransports:\n    kept: {{maxIdleConnsPerHost: 4096}}\n"
     );
-    let dynamic = setup.write("dynamic.yaml", &dynamic)?;
+    let file = setup.write_watched("dynamic.yaml", &dynamic)?;
+    // Every second is more often than it looks, unless told so.
+    let often = if setup.reloads { "providersThrottleDuration: 100ms, " } else { "" };
+    let watch = setup.reloads;
+    let provider = format!("{often}file: {{filename: \"{}\", watch: {watch}}}", file.display());
+    let reload = setup.reloads.then_some(Reload::File(file, dynamic));
     let mut log = setup.log().map_or_else(String::new, |log| {
         let log = log.display();
         format!("accessLog: {{filePath: \"{log}\", format: json, bufferingSize: 1000}}\n")
@@ -52,15 +60,14 @@ pub(super) fn prepare(program: &Path, setup: &Setup) -> io::Result<Prepared> {
     let metrics = if gateway { "  metrics: {address: \"127.0.0.1:0\"}\n" } else { "" };
     let text = format!(
         "entryPoints:\n  web: {{address: \"{listen}\"}}\n{metrics}{log}\
-         providers: {{file: {{filename: \"{}\", watch: false}}}}\n\
+         providers: {{{provider}}}\n\
          global: {{checkNewVersion: false, sendAnonymousUsage: false}}\n\
          log: {{level: ERROR}}\n",
-        dynamic.display()
     );
     let file = setup.write("traefik.yaml", &text)?;
     let mut command = Command::new(program);
     command.arg(format!("--configfile={}", file.display()));
     command.env("GOMAXPROCS", setup.workers().to_string());
     let lacks = if gateway { "no JWT check in the free edition" } else { "no request id" };
-    Ok(Prepared { command, file, lacks, reload: None })
+    Ok(Prepared { command, file, lacks, reload })
 }
