@@ -93,7 +93,7 @@ pub(crate) fn retarget(
     Ok(())
 }
 
-/// Renders a template of a target, or of the name of an upstream, with what is known of the request.
+/// Renders a template of a target, or of an upstream's name, with what is known of the request.
 pub(crate) fn render(
     exchange: &Exchange,
     template: &Template,
