@@ -141,12 +141,15 @@ impl Name<'_> {
         let lower = name.bytes().any(|byte| byte.is_ascii_lowercase());
         let begins_well = name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
         if !name.bytes().all(word) || name.is_empty() || (upper && (lower || !begins_well)) {
-            return Err((
-                format!("`${{{inner}}}` is no name"),
-                "write `${UPPER_CASE}` for the environment, `${lower_case}` for a request \
-                 variable, `$${` for a plain `${`"
+            let claim = ["claims:", "claim.", "claim:"].into_iter();
+            let claim = claim.filter_map(|kind| inner.strip_prefix(kind)).find(|c| !c.is_empty());
+            let help = match claim {
+                Some(claim) => format!("write `${{{CLAIM}{claim}}}` for what a token claims"),
+                None => "write `${UPPER_CASE}` for the environment, `${lower_case}` for a request \
+                         variable, `$${` for a plain `${`"
                     .to_owned(),
-            ));
+            };
+            return Err((format!("`${{{inner}}}` is no name"), help));
         }
         match default {
             _ if upper => Ok(Name::Environment { name, default }),

@@ -122,7 +122,10 @@ impl<'a> Reader<'a> {
     }
 
     fn expected(&self, what: &str, help: impl Into<String>) -> Problem {
-        self.problem(format!("expected {what}, found {}", describe(self.node)), help)
+        let mut problem =
+            self.problem(format!("expected {what}, found {}", describe(self.node)), help);
+        problem.mismatch = true;
+        problem
     }
 
     /// The scalar here; anything else is an error that says what was expected.

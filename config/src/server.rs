@@ -268,7 +268,8 @@ fn listeners(written: &[String], findings: &mut Findings<'_>) -> Vec<SocketAddr>
     let mut listen = Vec::new();
     for (index, text) in written.iter().enumerate() {
         let path = format!("server.listen[{index}]");
-        let port = text.rsplit_once(':').map_or("8080", |(_, port)| port);
+        let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        let port = port.unwrap_or(8080);
         match text.parse::<SocketAddr>() {
             // Port 0 is any free one, another each time.
             Ok(addr) if addr.port() != 0 && listen.contains(&addr) => {

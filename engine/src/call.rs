@@ -20,7 +20,7 @@ pub struct Call {
     /// How long all of it may take, from connecting to the last byte of the answer. Noticed up to
     /// two tenths of a second late.
     pub timeout: Duration,
-    /// Bytes of the answer's body, at most; a longer one is an error.
+    /// Bytes of the answer's body, at most; a longer one is an error if the answer is a success.
     pub max_body: usize,
 }
 
@@ -31,7 +31,8 @@ pub struct Called {
     pub status: u16,
     /// The end-to-end header fields, in order, without those that frame the body.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// The body.
+    /// The body. Empty where the answer is no success (RFC 9110 §15.3) and its body was too long or
+    /// broke off: the status has been told, and whoever asked must not take it for no answer.
     pub body: Vec<u8>,
 }
 

@@ -178,8 +178,12 @@ impl Speaking<'_> {
         let headers = headers.map(|(name, value)| (name, value.to_vec())).collect();
         raw.consume(head.len);
         let body_is_open = framing == http1::Body::UntilClose;
-        let body = self.read_body(reader, raw, Incoming::new(framing)).await?;
-        let clean = raw.is_empty() && !body_is_open;
+        let (body, whole) = match self.read_body(reader, raw, Incoming::new(framing)).await {
+            Ok(body) => (body, true),
+            Err(error) if (200..300).contains(&head.status) => return Err(error),
+            Err(_) => (Vec::new(), false),
+        };
+        let clean = whole && raw.is_empty() && !body_is_open;
         Ok((Called { status: head.status, headers, body }, clean))
     }
 

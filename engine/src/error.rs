@@ -62,7 +62,7 @@ pub enum ClientError {
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
     /// There is no endpoint to try: no name resolved, or every weight is zero.
-    #[error("the upstream has no endpoint")]
+    #[error("the upstream has no endpoint that can be used")]
     NoEndpoint,
     /// No connection could be made.
     #[error("cannot connect to {0}: {1}")]

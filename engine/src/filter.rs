@@ -199,6 +199,11 @@ pub trait Blueprint: Send + Sync {
         Vec::new()
     }
 
+    /// Routes that it names, each with the field that does. One that is not there is warned of.
+    fn routes(&self) -> Vec<(String, &str)> {
+        Vec::new()
+    }
+
     /// Request variables that its templates use, each with the field that does; claims
     /// (`claims.NAME`) need not be among them. The snapshot checks that the route has them.
     fn variables(&self) -> Vec<(String, String)> {

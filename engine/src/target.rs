@@ -6,7 +6,7 @@ use crate::exchange::Exchange;
 use crate::message::Method;
 use crate::route::{self, path::normalise};
 use crate::snapshot::Snapshot;
-use crate::template::{Template, TemplateError};
+use crate::template::{Template, TemplateError, escape_in_target};
 
 /// Normalises the path once and finds the route by it; what is sent on is made of the same bytes
 /// (HTTP_SAFETY rule 20).
@@ -93,13 +93,17 @@ pub(crate) fn retarget(
     Ok(())
 }
 
-/// Renders a template with what is known of the request.
+/// Renders a template of a target, or of an upstream's name, with what is known of the request.
 pub(crate) fn render(
     exchange: &Exchange,
     template: &Template,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    exchange.render(template, out).map_err(|e| {
+    let value = |name: &str, out: &mut Vec<u8>| {
+        let from = out.len();
+        exchange.append_variable(name, out) && escape_in_target(name, out, from)
+    };
+    template.render(&value, out).map_err(|e| {
         Error::from(GatewayError::Rewrite(match e {
             TemplateError::Missing(_) => "a variable of its template has no value",
             _ => "a value of its template holds control characters",

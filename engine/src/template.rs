@@ -142,6 +142,50 @@ fn splits_a_field(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n' | 0)
 }
 
+/// Escapes the value of a variable, which stands in `out` from `from` on, for the target that `out`
+/// begins; false when it cannot stand there. Pieces of the request's own target stay as they are,
+/// but where they come into a query: their `&`, `+` and `;` would be more parameters there. What
+/// else a client or an issuer chooses freely is one value wherever it stands, and neither a query,
+/// nor a segment more, nor a dot segment (HTTP_SAFETY rules 18 and 20).
+pub fn escape_in_target(name: &str, out: &mut Vec<u8>, from: usize) -> bool {
+    if name.starts_with(CLAIM) || name == "request_id" {
+        escape(out, from, |byte| !is_unreserved(byte));
+        return !may_climb(&out[from..]);
+    }
+    if name != "query" && out[..from].contains(&b'?') {
+        escape(out, from, |byte| matches!(byte, b'&' | b'+' | b';'));
+    }
+    true
+}
+
+/// Writes the bytes from `from` on that `apart` takes as `%` and two digits (RFC 3986 §2.1).
+fn escape(out: &mut Vec<u8>, from: usize, apart: impl Fn(u8) -> bool) {
+    if !out[from..].iter().any(|&byte| apart(byte)) {
+        return;
+    }
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in out.split_off(from) {
+        match apart(byte) {
+            true => {
+                out.extend([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]])
+            }
+            false => out.push(byte),
+        }
+    }
+}
+
+/// The bytes that mean nothing but themselves (RFC 3986 §2.3).
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+/// Whether an escaped value is a dot segment by itself, or becomes one where parameters of a
+/// segment are cut off (`..;a`).
+fn may_climb(value: &[u8]) -> bool {
+    let end = value.windows(3).position(|three| three == b"%3B").unwrap_or(value.len());
+    matches!(&value[..end], b"." | b"..")
+}
+
 fn is_name(name: &str) -> bool {
     // A claim has the name that its issuer gave it (RFC 7519 §4).
     if let Some(claim) = name.strip_prefix(CLAIM) {
@@ -189,6 +233,26 @@ mod tests {
         check("${service}${1}", Ok("usersone"));
         check("", Ok(""));
         check("plain", Ok("plain"));
+    }
+
+    #[test]
+    fn a_value_stays_one_value_in_a_target() {
+        let escaped = |name: &str, before: &str, value: &str| {
+            let mut out = [before, value].concat().into_bytes();
+            let good = escape_in_target(name, &mut out, before.len());
+            good.then(|| String::from_utf8(out).unwrap()[before.len()..].to_owned())
+        };
+        for name in ["claims.sub", "request_id"] {
+            let value = escaped(name, "/of/", "a?b&c#d/e%00 \u{e9}");
+            assert_eq!(value.as_deref(), Some("a%3Fb%26c%23d%2Fe%2500%20%C3%A9"));
+            assert_eq!(escaped(name, "/of/", "...").as_deref(), Some("..."));
+            for climbing in [".", "..", "..;a", ".;"] {
+                assert_eq!(escaped(name, "/of/", climbing), None, "{climbing}");
+            }
+        }
+        assert_eq!(escaped("path", "", "/a&b;c+d").as_deref(), Some("/a&b;c+d"));
+        assert_eq!(escaped("path", "/?p=", "/a&b;c+d=%26").as_deref(), Some("/a%26b%3Bc%2Bd=%26"));
+        assert_eq!(escaped("query", "/?", "a=b&c=d").as_deref(), Some("a=b&c=d"));
     }
 
     #[test]

@@ -68,7 +68,7 @@
 //! from every request, also on paths in `exclude_paths`. A claim that is not in the token leaves
 //! its header away, and so does one with control characters, which no header can hold (RFC 9110
 //! §5.5). `realm_access.roles` is the claim of this name, or else what is inside of one;
-//! a list is written with commas.
+//! a list is written with commas, and left away when an entry has one in it.
 //!
 //! `exclude_paths` are prefixes of whole segments, compared with the path as it is routed: dot
 //! segments, escapes and `//` are settled before.
@@ -146,6 +146,13 @@ struct Lowered {
     guarded: Vec<String>,
 }
 
+impl Lowered {
+    /// What stands before the fields of a scheme in their places.
+    fn place(&self, at: usize) -> String {
+        if self.any_of { format!("any_of[{at}].") } else { String::new() }
+    }
+}
+
 /// One way to prove who one is.
 enum Lower {
     Jwt(Shared<jwt::Plan>),
@@ -204,6 +211,18 @@ impl Blueprint for Plan {
         true
     }
 
+    fn routes(&self) -> Vec<(String, &str)> {
+        let schemes = self.0.schemes.iter().enumerate();
+        let keys = schemes.filter_map(|(at, scheme)| match scheme {
+            Lower::ApiKey(plan) => Some((self.0.place(at), plan)),
+            Lower::Jwt(_) | Lower::Basic(_) => None,
+        });
+        let named = keys.flat_map(|(place, plan)| {
+            plan.routes().map(move |(field, name)| (format!("{place}{field}"), name))
+        });
+        named.collect()
+    }
+
     fn guard(&self) -> Option<Guard> {
         let mut ways: Vec<Way> = Vec::new();
         for scheme in &self.0.schemes {
@@ -223,7 +242,7 @@ impl Blueprint for Plan {
         let mut warnings = Vec::new();
         for (at, scheme) in self.0.schemes.iter().enumerate() {
             let Lower::Jwt(plan) = scheme else { continue };
-            let place = if self.0.any_of { format!("any_of[{at}].") } else { String::new() };
+            let place = self.0.place(at);
             warnings.extend(plan.local.short_secret(&place));
         }
         if self.0.excluded.holds_all() {

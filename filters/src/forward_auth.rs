@@ -23,18 +23,21 @@
 //!
 //! # Answers
 //!
-//! What the service answers instead of 2xx: its status, its body and the `answer_headers`. 503 when
-//! it does not answer in time, or not at all, unless `fail_open`; then the request passes, without
-//! `response_headers`.
+//! What the service answers instead of 2xx: its status, its body and the `answer_headers`; without
+//! the body if that is longer than 64 KiB or breaks off. 503 when it does not answer in time, or
+//! not at all, unless `fail_open`; then the request passes, without `response_headers`.
 //!
 //! # State
 //!
-//! None.
+//! Per core: when it was last told in the log that the service does not answer.
 
+use std::cell::Cell;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use ringway_config::Period;
 use ringway_engine::call::{Call, Called};
+use ringway_engine::clock;
 use ringway_engine::exchange::{Answer, AnswerBody, Exchange, Identity};
 use ringway_engine::filter::{Blueprint, Core, Filter, SettingsError, Step, Verdict};
 use ringway_engine::guard::{Asks, Guard, Term};
@@ -49,6 +52,10 @@ use crate::{plan, remove, wrong};
 
 /// The longest answer that is passed on, in bytes: a page to log in at, no download.
 const MAX_ANSWER: usize = 64 * 1024;
+
+/// How often a core says at most that the service does not answer: whoever sends requests must not
+/// fill the log with it.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Whom to ask, and what of that is passed on.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -165,7 +172,8 @@ impl Blueprint for Plan {
     }
 
     fn instance(&self, core: &Rc<dyn Core>) -> Rc<dyn Filter> {
-        Rc::new(ForwardAuth { settings: self.0.clone(), core: core.clone() })
+        let unanswered = Unanswered::default();
+        Rc::new(ForwardAuth { settings: self.0.clone(), core: core.clone(), unanswered })
     }
 
     fn upstreams(&self) -> Vec<(&'static str, &str)> {
@@ -191,6 +199,27 @@ impl Blueprint for Plan {
 struct ForwardAuth {
     settings: Settings,
     core: Rc<dyn Core>,
+    unanswered: Unanswered,
+}
+
+/// When it was last told that the service does not answer, and how often it did not since.
+#[derive(Default)]
+struct Unanswered {
+    told: Cell<Option<Instant>>,
+    since: Cell<u64>,
+}
+
+impl Unanswered {
+    /// Counts another one. When it is time to tell again, how many were not told of.
+    fn count(&self, now: Instant) -> Option<u64> {
+        let told = self.told.get();
+        if told.is_some_and(|told| now.saturating_duration_since(told) < TELL_EVERY) {
+            self.since.set(self.since.get() + 1);
+            return None;
+        }
+        self.told.set(Some(now));
+        Some(self.since.take())
+    }
 }
 
 impl Filter for ForwardAuth {
@@ -204,8 +233,10 @@ impl Filter for ForwardAuth {
                 }
                 Ok(called) => Verdict::Answer(Box::new(self.refusal(called))),
                 Err(error) => {
-                    let route = exchange.route_name.as_str();
-                    tracing::warn!(route, filter = "forward_auth", "{error}");
+                    if let Some(untold) = self.unanswered.count(clock::now()) {
+                        let route = exchange.route_name.as_str();
+                        tracing::warn!(route, filter = "forward_auth", untold, "{error}");
+                    }
                     if !self.settings.fail_open {
                         let message = "nobody can tell whether this may pass";
                         return Verdict::Answer(Box::new(Answer::message(503, message)));
@@ -296,8 +327,6 @@ fn clear(exchange: &mut Exchange, name: &str) {
 
 #[cfg(test)]
 mod tests {
-    use ringway_engine::clock;
-
     use super::*;
     use crate::tests::{build, core, refused};
 
@@ -307,7 +336,7 @@ mod tests {
         let Ok(crate::FilterSettings::ForwardAuth(settings)) = crate::tests::read(&text) else {
             panic!("{text}")
         };
-        ForwardAuth { settings, core: core() }
+        ForwardAuth { settings, core: core(), unanswered: Unanswered::default() }
     }
 
     #[test]
@@ -333,6 +362,16 @@ mod tests {
         assert_eq!(exchange.request.header("x-user"), Some(&b"ann"[..]));
         assert_eq!(exchange.request.header("x_user"), None);
         assert_eq!(exchange.identity.unwrap().consumer, "ann");
+    }
+
+    #[test]
+    fn what_fails_again_and_again_is_told_now_and_then() {
+        let (unanswered, now) = (Unanswered::default(), clock::now());
+        assert_eq!(unanswered.count(now), Some(0));
+        assert_eq!(unanswered.count(now + TELL_EVERY / 2), None);
+        assert_eq!(unanswered.count(now + TELL_EVERY / 2), None);
+        assert_eq!(unanswered.count(now + TELL_EVERY), Some(2));
+        assert_eq!(unanswered.count(now + TELL_EVERY * 3), Some(0));
     }
 
     #[test]

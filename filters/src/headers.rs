@@ -81,7 +81,9 @@ pub struct Changes {
     pub remove: Vec<String>,
 }
 
-/// The value of a header. It may hold a token, and is never shown.
+/// The value of a header. It may hold a token, and is never shown. A template, which beside the
+/// variables that every request has may name `${client_ip}`, `${route}` and, behind an `auth`, what
+/// a token claims: `${claims.sub}`.
 #[derive(Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Text(ringway_config::Template);

@@ -17,13 +17,15 @@
 //! `headers` filter take: `${client_ip}`, parameters of the route, claims. The query is kept; a
 //! `replacement` with a `?` has a query of its own instead, which can take the other in as
 //! `${query}`. What comes out is brought into normal form like any path from a client: no dot
-//! segment is left in it.
+//! segment is left in it. A claim or `${request_id}` is escaped so that it is one value wherever it
+//! stands; and in a query so is `&`, `+` or `;` of whatever else is not `${query}`.
 //!
 //! The route was found by the path before, and so were limits and rights that go by the route.
 //!
 //! # Answers
 //!
-//! 500 where a variable has no value, or where what comes out is no path.
+//! 500 where a variable has no value, where a claim or id would be a dot segment, or where what
+//! comes out is no path.
 //!
 //! # State
 //!
@@ -37,7 +39,7 @@ use ringway_config::Template as Text;
 use ringway_engine::exchange::{Answer, Exchange};
 use ringway_engine::filter::{Blueprint, Core, Filter, SettingsError, Step};
 use ringway_engine::shared::Shared;
-use ringway_engine::template::{CLAIM, Template};
+use ringway_engine::template::{CLAIM, Template, escape_in_target};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -213,14 +215,17 @@ impl Rewrite {
                 continue;
             }
             let value = |name: &str, out: &mut Vec<u8>| {
+                let from = out.len();
                 let Some((group, _)) = rule.groups.iter().find(|(_, group)| **group == *name)
                 else {
-                    return exchange.append_variable(name, out);
+                    return exchange.append_variable(name, out)
+                        && escape_in_target(name, out, from);
                 };
                 // A group that took no part is empty.
                 let (start, end) = found.get(*group).unwrap_or_default();
                 out.extend_from_slice(&path[start..end]);
-                true
+                // Whatever it is called, it is a piece of the path.
+                escape_in_target("path", out, from)
             };
             let made = rule.replacement.render(&value, target).is_ok();
             if !rule.own_query {
@@ -235,6 +240,7 @@ impl Rewrite {
 #[cfg(test)]
 mod tests {
     use ringway_engine::clock;
+    use ringway_engine::exchange::Identity;
     use ringway_engine::filter::Verdict;
 
     use super::*;
@@ -249,12 +255,24 @@ mod tests {
       - {regex: "/for/me", replacement: "/of/${client_ip}"}
       - {regex: "/claim", replacement: "/of/${claims.sub}"}
       - {regex: "/odata/(.*)", replacement: "/$batch/${1}"}
+      - {regex: "/find/(.*)", replacement: "/find?for=${1}&as=${claims.sub}&host=${host}&${query}"}
+      - {regex: "/id", replacement: "/ids/${request_id}"}
 "#;
 
     /// What the upstream sees, or the status of the answer.
     fn sent(target: &str) -> String {
+        sent_for(None, target)
+    }
+
+    /// The same where the client's token has this subject.
+    fn sent_for(sub: Option<&str>, target: &str) -> String {
         let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
         let mut exchange = Exchange::with_request(head.as_bytes(), clock::now()).unwrap();
+        exchange.identity = sub.map(|sub| {
+            let claims = [("sub".to_owned(), sub.into())].into_iter().collect();
+            Rc::new(Identity { consumer: String::new(), claims })
+        });
+        exchange.request_id = b"../?id".to_vec();
         let filter = build(RULES).unwrap().instance(&core());
         match filter.on_request(&mut exchange) {
             Step::Now(Verdict::Answer(answer)) => return answer.status.to_string(),
@@ -297,6 +315,23 @@ mod tests {
     }
 
     #[test]
+    fn a_value_stays_one_value() {
+        let sub = |sub: &str| sent_for(Some(sub), "/claim");
+        assert_eq!(sub("ann"), "/of/ann");
+        assert_eq!(sub("a?b&c#d é"), "/of/a%3Fb%26c%23d%20%C3%A9");
+        assert_eq!(sub("a%00"), "/of/a%2500");
+        assert_eq!(sub("../admin"), "500", "an escaped slash is refused");
+        assert_eq!(sub("..."), "/of/...");
+        for climbing in [".", "..", "..;a", ".;"] {
+            assert_eq!(sub(climbing), "500", "{climbing}");
+        }
+        let found = sent_for(Some("ann&role=admin"), "/find/a&as=bob+c;d=e?f=g&h");
+        let expected = "/find?for=a%26as=bob%2Bc%3Bd=e&as=ann%26role%3Dadmin&host=a&f=g&h";
+        assert_eq!(found, expected);
+        assert_eq!(sent("/id"), "500", "an escaped slash is refused");
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused() {
         let rule = |regex: &str, replacement: &str| {
             let rule = format!("{{regex: \"{regex}\", replacement: \"{replacement}\"}}");
@@ -324,6 +359,10 @@ mod tests {
             ("rules[0].replacement", "query"),
             ("rules[3].replacement", "client_ip"),
             ("rules[4].replacement", "claims.sub"),
+            ("rules[6].replacement", "claims.sub"),
+            ("rules[6].replacement", "host"),
+            ("rules[6].replacement", "query"),
+            ("rules[7].replacement", "request_id"),
         ];
         assert_eq!(all, expected);
         assert_eq!(plan.needs_identity(), Some("rules"));

@@ -15,6 +15,7 @@ scenes![
     a_client_is_sent_to_the_one_address,
     a_path_is_rewritten_and_stays_a_path,
     a_request_has_one_id,
+    an_id_is_no_way_out_of_a_path,
 ];
 
 const PREFLIGHT: [&str; 2] = ["Origin: https://app.test", "Access-Control-Request-Method: POST"];
@@ -351,4 +352,25 @@ fn a_request_has_one_id(driver: Driver) {
     assert_eq!(origin.requests()[1].head.all("x-request-id"), ["theirs"]);
     let made = usual.get("/").expect(200);
     assert_eq!(origin.requests()[2].head.all("x-request-id"), made.head.all("x-request-id"));
+}
+
+/// The client writes its id as it likes; in the path that is made with it, it is one segment.
+fn an_id_is_no_way_out_of_a_path(driver: Driver) {
+    let origin = Origin::echo();
+    let rewrite = "
+        rewrite:
+          path: \"/of/${request_id}\"
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, rewrite);
+    let mut client = gateway.client();
+    for (id, sent) in [("a-1", "/of/a-1"), ("a?b=c&d", "/of/a%3Fb%3Dc%26d?q=1"), (".a", "/of/.a")] {
+        let query = if sent.contains('?') { "?q=1" } else { "" };
+        client.get_with(&format!("/x{query}"), &[&format!("X-Request-ID: {id}")]).expect(200);
+        assert_eq!(origin.requests().last().unwrap().target, sent, "{id}");
+    }
+    let before = origin.count();
+    for id in ["../admin", "..", "..;x", "..%3b/admin"] {
+        client.get_with("/x", &[&format!("X-Request-ID: {id}")]).expect_error(500);
+    }
+    assert_eq!(origin.count(), before);
 }

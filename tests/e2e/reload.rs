@@ -126,6 +126,7 @@ fn what_is_wrong_changes_nothing(driver: Driver) {
         ("routes:\n  - {name: a, prefix: /, upstream: nowhere}\n", "there is no upstream"),
         ("\u{1}garbage: [", "error"),
         ("listen\n", "error"),
+        ("", "the file is empty"),
     ];
     for (text, part) in wrong {
         std::fs::write(gateway.path(), text).unwrap();

@@ -16,7 +16,9 @@ use crate::document::{Entry, Node, Value};
 /// What to write where a list is expected.
 pub(super) fn as_list(node: &Node) -> String {
     match &node.value {
-        Value::Scalar(scalar) => format!("write `[{}]`", scalar.text),
+        Value::Scalar(scalar) if scalar.plain => format!("write `[{}]`", scalar.text),
+        // Without its quotes it may be something else: `*` alone is no YAML.
+        Value::Scalar(scalar) => format!("write `[\"{}\"]`", scalar.text.escape_debug()),
         _ => "put `- ` before each entry".to_owned(),
     }
 }
@@ -181,7 +183,8 @@ impl<'a> Choice<'a> {
         problem
     }
 
-    /// Reads the settings; a bare word has none, which is like an empty map.
+    /// Reads the settings; a bare word has none, which is like an empty map. Where they are no map,
+    /// that they are missing is all there is to say.
     fn with_settings<T>(
         &self,
         read: impl FnOnce(Reader<'_>) -> Result<T, Problem>,
@@ -195,7 +198,13 @@ impl<'a> Choice<'a> {
             None => {
                 let node = Node::empty(self.reader.node.place.clone());
                 let reader = Reader { node: &node, noun: "", ..self.reader };
-                reader.located(read(reader))
+                reader.located(read(reader)).map_err(|problem| match problem.mismatch {
+                    true => reader.problem(
+                        format!("`{}` says nothing by itself", self.variant),
+                        format!("write `{{{}: …}}`", self.variant),
+                    ),
+                    false => problem,
+                })
             }
         }
     }

@@ -15,13 +15,15 @@ pub(crate) struct Problem {
     pub(crate) at: Option<(Place, String)>,
     /// Whether it has been said already and only ends the reading.
     pub(crate) said: bool,
+    /// Whether something of another kind stands here than the type can be read from.
+    pub(super) mismatch: bool,
     /// The field that an unknown one was probably meant to be, or that is missing.
     field: Option<String>,
 }
 
 impl Problem {
     pub(crate) fn new(message: String, help: Option<String>) -> Problem {
-        Problem { message, help, at: None, said: false, field: None }
+        Problem { message, help, at: None, said: false, mismatch: false, field: None }
     }
 
     /// The end of a reading for a reason that has been said.

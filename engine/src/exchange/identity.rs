@@ -25,7 +25,8 @@ impl Identity {
     }
 
     /// Appends a claim as text: a string as it is, a number or a truth as JSON writes it, a list
-    /// with commas. False when there is none, or it is none of these.
+    /// with commas. False when there is none, or it is none of these, or an entry of the list has
+    /// a comma in it: whoever reads the text would take it for two, of which one may be a role.
     pub fn append_claim(&self, name: &str, out: &mut Vec<u8>) -> bool {
         let before = out.len();
         let appended = self.claim(name).is_some_and(|claim| append_json(claim, out));
@@ -47,7 +48,8 @@ fn append_json(value: &Value, out: &mut Vec<u8>) -> bool {
                 if at > 0 {
                     out.push(b',');
                 }
-                if item.is_array() || !append_json(item, out) {
+                let from = out.len();
+                if item.is_array() || !append_json(item, out) || out[from..].contains(&b',') {
                     return false;
                 }
             }
@@ -63,7 +65,10 @@ mod tests {
 
     #[test]
     fn a_claim_may_be_inside_of_another() {
-        let claims = serde_json::json!({"realm": {"roles": ["a", "b"]}, "a.b": 1, "a": {"b": 2}});
+        let claims = serde_json::json!({
+            "realm": {"roles": ["a", "b"]}, "a.b": 1, "a": {"b": 2}, "name": "Doe, Jane",
+            "groups": ["guests", "staff,admin"],
+        });
         let Value::Object(claims) = claims else { panic!("it is written as an object") };
         let who = Identity { consumer: String::new(), claims };
         let text = |name: &str| {
@@ -72,6 +77,8 @@ mod tests {
         };
         assert_eq!(text("realm.roles").as_deref(), Some("a,b"));
         assert_eq!(text("a.b").as_deref(), Some("1"), "a whole name goes before its parts");
+        assert_eq!(text("name").as_deref(), Some("Doe, Jane"), "a text is one value anyway");
+        assert_eq!(text("groups"), None, "nobody becomes admin by the name of a group");
         assert_eq!(text("realm"), None);
         assert_eq!(text("realm.users"), None);
         assert_eq!(text("realm.roles.0"), None);

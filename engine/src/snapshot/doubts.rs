@@ -1,6 +1,8 @@
 //! What can be served but is surely not meant: upstreams that nothing leads to, what filters say of
 //! themselves, and those that stand in the wrong order.
 
+use std::collections::HashSet;
+
 use super::{Action, BuildError, Destination, Snapshot};
 use crate::filter::Blueprint;
 use crate::shared::Shared;
@@ -37,9 +39,11 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<BuildError> {
 pub(super) fn filters(snapshot: &Snapshot) -> Vec<BuildError> {
     let mut found = Vec::new();
     let mut before = Before::default();
-    of_list(&mut found, "global_filters", &snapshot.global_filters, &mut before);
+    let routes = &snapshot.route_names;
+    of_list(&mut found, "global_filters", &snapshot.global_filters, routes, &mut before);
     for (at, route) in snapshot.routes.iter().enumerate() {
-        of_list(&mut found, &format!("routes[{at}].filters"), &route.filters, &mut before.clone());
+        let place = format!("routes[{at}].filters");
+        of_list(&mut found, &place, &route.filters, routes, &mut before.clone());
     }
     found
 }
@@ -58,6 +62,7 @@ fn of_list<'a>(
     found: &mut Vec<BuildError>,
     place: &str,
     filters: &'a [Shared<dyn Blueprint>],
+    routes: &HashSet<String>,
     before: &mut Before<'a>,
 ) {
     for (at, filter) in filters.iter().enumerate() {
@@ -66,6 +71,12 @@ fn of_list<'a>(
             path: format!("{place}[{at}].{name}.{}", warning.field),
             message: warning.message,
             help: warning.help,
+        }));
+        let strange = filter.routes().into_iter().filter(|(_, route)| !routes.contains(*route));
+        found.extend(strange.map(|(field, route)| BuildError {
+            path: format!("{place}[{at}].{name}.{field}"),
+            message: format!("there is no route `{route}`"),
+            help: Some("write the name of a route, or take it out".to_owned()),
         }));
         if filter.answers_preflights() {
             if let Some(asks) = before.asks.filter(|_| !before.answers) {

@@ -61,6 +61,8 @@ pub(super) struct Plan {
 }
 
 struct Key {
+    /// Its place in the file.
+    place: usize,
     hash: [u8; 32],
     until: f64,
     /// Names of routes; none are all.
@@ -84,6 +86,10 @@ impl Plan {
             if consumer.name.is_empty() {
                 return Err(wrong(field("name"), "the name is empty", "write whose key it is"));
             }
+            if consumer.name.contains(char::is_control) {
+                let help = "write it without line breaks and the like: headers and logs bear it";
+                return Err(wrong(field("name"), "a control character is in the name", help));
+            }
             let Some(hash) = read_hash(&consumer.key_hash) else {
                 let help = "write what `ringway hash-key` prints, not the key itself";
                 return Err(wrong(field("key_hash"), "a hash has 64 hex digits", help));
@@ -100,10 +106,18 @@ impl Plan {
                 })?,
             };
             let (routes, consumer) = (consumer.routes.clone(), consumer.name.clone());
-            keys.push(Key { hash, until, routes, consumer });
+            keys.push(Key { place: at, hash, until, routes, consumer });
         }
         keys.sort_by_key(|key| key.hash);
         Ok(Plan { place, forward, keys })
+    }
+
+    /// The routes that keys are for, each with its place.
+    pub(super) fn routes(&self) -> impl Iterator<Item = (String, &str)> {
+        self.keys.iter().flat_map(|key| {
+            let field = |at| format!("consumers[{}].routes[{at}]", key.place);
+            key.routes.iter().enumerate().map(move |(at, name)| (field(at), name.as_str()))
+        })
     }
 
     /// In a few words, for `ringway explain`.

@@ -91,13 +91,16 @@ impl Local {
         // Of a set, those that are left count; a key alone has to be of use.
         if keys.is_empty() || (!all && field != "jwks_file") {
             let names: Vec<_> = self.algorithms.iter().map(|one| name(*one)).collect();
-            let message = match names.as_slice() {
-                [] => "it holds no key that verifies signatures".to_owned(),
-                names => format!("the keys of `{field}` verify none of {}", names.join(", ")),
+            let (field, message) = match names.as_slice() {
+                [] => (field, "it holds no key that verifies signatures".to_owned()),
+                names => {
+                    let names = names.join(", ");
+                    ("algorithms", format!("the keys of `{field}` verify none of {names}"))
+                }
             };
             let help = "a secret is for HS*, an RSA key for RS* and PS*, P-256 for ES256, P-384 \
                         for ES384, Ed25519 for EdDSA";
-            return Err(wrong("algorithms", message, help));
+            return Err(wrong(field, message, help));
         }
         Ok(keys)
     }

@@ -15,6 +15,7 @@ use super::token::Rules;
 use super::written::{Kind, Settings};
 use super::{Lower, Lowered, api_key, basic, jwt};
 use crate::excluded::Excluded;
+use crate::values::OneOrMore;
 use crate::wrong;
 
 /// By how much clocks may differ, unless the file says otherwise.
@@ -144,8 +145,8 @@ impl Settings {
             place: Place::new(self.from.as_ref(), "Bearer", Place::Authorization("Bearer")),
             forward: self.forward.unwrap_or(true),
             rules: Rules {
-                issuer: self.issuer.0.clone(),
-                audience: self.audience.0.clone(),
+                issuer: some_of("issuer", self.issuer.as_ref())?,
+                audience: some_of("audience", self.audience.as_ref())?,
                 leeway: leeway.0.as_secs_f64(),
                 require_expiry: self.require_expiry.unwrap_or(true),
                 may_be_new: remote.is_some(),
@@ -216,6 +217,18 @@ impl Settings {
             return Err(wrong("", "there is no key to verify tokens with", help));
         }
         Ok(Local { secret: self.secret.clone(), files, algorithms })
+    }
+}
+
+/// The values of which a token has to have one; none where any will do. A list without any may be
+/// the leftover of a template, and taking all tokens then is not what it was written for.
+fn some_of(field: &str, values: Option<&OneOrMore>) -> Result<Vec<String>, SettingsError> {
+    match values {
+        Some(OneOrMore(values)) if values.is_empty() => {
+            let help = format!("name one, or leave `{field}` out to take any");
+            Err(wrong(field, "the list is empty", &help))
+        }
+        values => Ok(values.map(|values| values.0.clone()).unwrap_or_default()),
     }
 }
 

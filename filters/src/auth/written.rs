@@ -65,9 +65,9 @@ pub struct Settings {
     /// `jwt`: the only algorithms that are accepted; if left out, all that the keys are for.
     pub algorithms: Vec<String>,
     /// `jwt`: the token is from one of these issuers (`iss`).
-    pub issuer: OneOrMore,
+    pub issuer: Option<OneOrMore>,
     /// `jwt`: the token is for one of these audiences (`aud`).
-    pub audience: OneOrMore,
+    pub audience: Option<OneOrMore>,
     /// `jwt`: by how much the clocks may differ, up to 10 minutes; 5s if left out.
     pub leeway: Option<Period>,
     /// `jwt`: whether a token must have an end (`exp`). True if left out.
@@ -170,8 +170,8 @@ impl Settings {
             ("jwks_cooldown", self.jwks_cooldown.is_some(), JWT),
             ("revoked_file", self.revoked_file.is_some(), JWT),
             ("algorithms", !self.algorithms.is_empty(), JWT),
-            ("issuer", !self.issuer.0.is_empty(), JWT),
-            ("audience", !self.audience.0.is_empty(), JWT),
+            ("issuer", self.issuer.is_some(), JWT),
+            ("audience", self.audience.is_some(), JWT),
             ("leeway", self.leeway.is_some(), JWT),
             ("require_expiry", self.require_expiry.is_some(), JWT),
             ("required_claims", !self.required_claims.is_empty(), JWT),

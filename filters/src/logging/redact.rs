@@ -50,8 +50,17 @@ fn digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).map(|digit| digit as u8)
 }
 
-/// Appends the inside of a JSON string (RFC 8259 §7). Control characters, C1 included, are escaped
-/// (HTTP_SAFETY rule 27); what is not UTF-8 becomes U+FFFD.
+/// Whether a letter makes a reader see other lines, or another order, than what stands there:
+/// control characters (C0, DEL and C1), U+2028 and U+2029, which end a line in some programs, and
+/// those that turn the direction of writing (Unicode UAX #9 §2).
+fn misleads(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}')
+        || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Appends the inside of a JSON string (RFC 8259 §7). What misleads is escaped (HTTP_SAFETY rule
+/// 27); what is not UTF-8 becomes U+FFFD.
 pub(super) fn json(out: &mut Vec<u8>, text: &[u8]) {
     let plain = |byte: &u8| matches!(byte, b' '..=b'~') & (*byte != b'"') & (*byte != b'\\');
     // Without a way out of the loop, the compiler compares many bytes at once.
@@ -62,9 +71,11 @@ pub(super) fn json(out: &mut Vec<u8>, text: &[u8]) {
         for letter in chunk.valid().chars() {
             match letter {
                 '"' | '\\' => out.extend_from_slice(&[b'\\', letter as u8]),
-                letter if letter.is_control() => {
-                    out.extend_from_slice(b"\\u00");
-                    byte_hex(out, letter as u8);
+                letter if misleads(letter) => {
+                    let [.., high, low] = u32::from(letter).to_be_bytes();
+                    out.extend_from_slice(b"\\u");
+                    byte_hex(out, high);
+                    byte_hex(out, low);
                 }
                 letter => put_char(out, letter),
             }
@@ -75,14 +86,14 @@ pub(super) fn json(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// Appends text for a line of words: `"`, `\`, control characters and what is not UTF-8 escaped as
-/// web servers do it, `\x0a`. Of a `word` blanks are escaped too: it stands between blanks.
+/// Appends text for a line of words: `"`, `\`, what misleads and what is not UTF-8 escaped as web
+/// servers do it, `\x0a`. Of a `word` blanks are escaped too: it stands between blanks.
 pub(super) fn plain(out: &mut Vec<u8>, text: &[u8], word: bool) {
     for chunk in text.utf8_chunks() {
         for letter in chunk.valid().chars() {
             match letter {
                 '"' | '\\' => out.extend_from_slice(&[b'\\', letter as u8]),
-                letter if letter.is_control() || (word && letter == ' ') => {
+                letter if misleads(letter) || (word && letter == ' ') => {
                     let mut bytes = [0; 4];
                     escaped(out, letter.encode_utf8(&mut bytes).as_bytes());
                 }
@@ -136,6 +147,13 @@ mod tests {
     #[test]
     fn nothing_breaks_a_line() {
         let evil = b"a\r\n\0\x1b[31m\x7f\xc2\x9b\"\\\xff\xc3\xa9 b";
+        let turned = "a\u{2028}b\u{202e}c\u{2066}d\u{200f}";
+        let mut out = Vec::new();
+        json(&mut out, turned.as_bytes());
+        assert_eq!(out, br"a\u2028b\u202ec\u2066d\u200f");
+        let mut out = Vec::new();
+        plain(&mut out, turned.as_bytes(), false);
+        assert_eq!(out, br"a\xe2\x80\xa8b\xe2\x80\xaec\xe2\x81\xa6d\xe2\x80\x8f");
         let mut out = Vec::new();
         json(&mut out, evil);
         let text = String::from_utf8(out).unwrap();

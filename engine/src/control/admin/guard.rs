@@ -196,8 +196,8 @@ fn log_refusal(context: &Context, request: &Request) {
     }
     let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(1);
     context.refused_at.add(millis.wrapping_sub(context.refused_at.get()));
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-    tracing::warn!(?peer, path = %request.uri().path(), "admin: refused without the right token");
+    let peer = request.extensions().get::<Peer>().map(|peer| tracing::field::display(peer.0.ip()));
+    tracing::warn!(peer, path = %request.uri().path(), "admin: refused without the right token");
 }
 
 #[cfg(test)]
