@@ -1,6 +1,7 @@
 //! `ringway diff`: what one file changes of another, before anybody serves by it.
 
 mod compare;
+mod guards;
 mod text;
 
 use std::path::PathBuf;
@@ -18,8 +19,9 @@ pub(crate) use compare::compare;
 #[command(after_help = "\
 Shows which routes, upstreams, filters and settings NEW adds, removes and changes, field by field;
 values that are secret or come from the environment are not shown. Then what deserves a second look:
-routes that no request reaches any more, and routes that lose a filter, those that lose one that
-keeps others out in CAPITALS. The environment is that of this command.
+routes that no request reaches any more, and routes that lose a filter. In CAPITALS stands what
+opens a route to more than before: that it loses a filter that keeps others out, or that such a
+filter asks less of its requests. The environment is that of this command.
 
 `ringway reload --dry-run` does the same with what a running gateway serves by and its file.
 
@@ -72,6 +74,9 @@ pub(crate) struct Diff {
     shadowed: Vec<Shadowed>,
     /// Routes that lose a filter, their own or a global one.
     lost: Vec<Lost>,
+    /// Filters that keep others out and are still there, but ask something else than before.
+    #[serde(default)]
+    guards: Vec<Loosened>,
     /// Settings that cannot change while the gateway runs.
     restart: Vec<String>,
 }
@@ -136,6 +141,16 @@ struct Lost {
     filter: String,
     /// It keeps others out.
     guard: bool,
+}
+
+/// A filter of these routes that keeps others out, and what about that is not as before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Loosened {
+    routes: Vec<String>,
+    filter: String,
+    /// It lets more pass than before.
+    weaker: bool,
+    what: String,
 }
 
 impl Diff {

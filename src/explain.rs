@@ -21,8 +21,12 @@ Examples:
 
 Nothing is sent: the answer comes from the file alone. A URL that starts with `/` has no host.
 
-Exit codes: 0 a route takes the request; 1 the file has errors; 2 the request cannot be understood;
-3 the gateway would refuse it: no route takes it, or it is malformed."
+No filter is run, so that what one of them may refuse is not told; only of a CORS preflight the
+filter that answers it is.
+
+Exit codes: 0 a route takes the request, or it is a preflight that a filter answers; 1 the file has
+errors; 2 the request cannot be understood; 3 the gateway would refuse it: no route takes it, or it
+is malformed."
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -86,7 +90,10 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     }
     match explanation.action {
         Outcome::Refuse { .. } => Exit::Refused,
-        Outcome::Forward(_) | Outcome::Respond { .. } | Outcome::Redirect { .. } => Exit::Done,
+        Outcome::Answered { .. }
+        | Outcome::Forward(_)
+        | Outcome::Respond { .. }
+        | Outcome::Redirect { .. } => Exit::Done,
     }
 }
 

@@ -280,8 +280,9 @@ impl Source {
         value.as_bytes().windows(SHORT).any(holds)
     }
 
-    /// Takes out what must not be shown, and control characters.
-    pub(crate) fn hide(&self, text: &str) -> String {
+    /// Takes out what must not be shown, as [`diagnose`](Source::diagnose) does, and control
+    /// characters.
+    pub fn hide(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for hidden in self.hidden() {
             if text.contains(&hidden.value) {

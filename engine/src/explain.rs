@@ -86,6 +86,13 @@ pub struct FilterOf {
 pub enum Outcome {
     /// Sends it to an upstream.
     Forward(Box<Forwarded>),
+    /// A filter answers it. No filter is run to find that out.
+    Answered {
+        /// Which.
+        by: &'static str,
+        /// What makes it do so.
+        why: String,
+    },
     /// Answers by itself.
     Respond {
         /// The status.
@@ -145,7 +152,9 @@ impl Snapshot {
             filters: filters(&self.global_filters),
             action: Outcome::Respond { status: 0 },
         };
-        let routed = receive(self, query, &mut exchange.request).and_then(|()| {
+        let received = receive(self, query, &mut exchange.request);
+        let understood = received.is_ok();
+        let routed = received.and_then(|()| {
             find_client(&mut exchange, &self.rules);
             explanation.client = exchange.client.address;
             find_route(self, &mut exchange)
@@ -163,11 +172,29 @@ impl Snapshot {
             retarget(self, at, &mut exchange)?;
             self.outcome(&self.routes[at], &mut exchange)
         });
-        explanation.action = outcome.unwrap_or_else(|error| Outcome::Refuse {
+        let preflight = understood.then(|| self.preflight(&exchange)).flatten();
+        let outcome = outcome.unwrap_or_else(|error| Outcome::Refuse {
             status: error.reply().status.unwrap_or(400),
             why: error.to_string(),
         });
+        explanation.action = preflight.unwrap_or(outcome);
         explanation
+    }
+
+    /// The filter that answers the request because it is a CORS preflight, whether a route takes
+    /// it or not.
+    fn preflight(&self, exchange: &Exchange) -> Option<Outcome> {
+        exchange.request.asked_by_preflight()?;
+        let own = exchange.route.map(|at| &self.routes[at].filters[..]).unwrap_or_default();
+        let chain = || self.global_filters.iter().chain(own);
+        let at = chain().position(|filter| filter.answers_preflights())?;
+        let guards = chain().take(at).filter(|filter| filter.guard().is_some());
+        let guards: Vec<_> = guards.map(|filter| filter.name()).collect();
+        let why = match guards.join(" and ") {
+            none if none.is_empty() => "it is a CORS preflight".to_owned(),
+            some => format!("it is a CORS preflight; {some} before it may refuse it first"),
+        };
+        Some(Outcome::Answered { by: chain().nth(at)?.name(), why })
     }
 
     fn listeners_of(&self, host: &str) -> Vec<SocketAddr> {
@@ -356,6 +383,7 @@ impl Explanation {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Outcome::Answered { by, why } => writeln!(f, "answered    by filter {by}: {why}"),
             Outcome::Respond { status } => writeln!(f, "answers     {status}"),
             Outcome::Redirect { status, location } => {
                 writeln!(f, "redirects   {status} to {location}")

@@ -14,6 +14,7 @@ use crate::call::{Call, Called};
 use crate::clock;
 use crate::error::{Error, GatewayError, UpstreamError};
 use crate::exchange::{Answer, Exchange};
+use crate::guard::Guard;
 use crate::log::{Journal, Journals, Output};
 use crate::record::Record;
 use crate::shared::Shared;
@@ -204,6 +205,13 @@ pub trait Blueprint: Send + Sync {
         Vec::new()
     }
 
+    /// The groups of the regular expression that belongs to the template at this field, by name or
+    /// number; `None` where there is no expression.
+    fn groups(&self, field: &str) -> Option<Vec<String>> {
+        let _ = field;
+        None
+    }
+
     /// True when it tells who asks ([`Exchange::identity`]).
     fn identifies(&self) -> bool {
         false
@@ -213,6 +221,11 @@ pub trait Blueprint: Send + Sync {
     /// has to stand behind it.
     fn answers_preflights(&self) -> bool {
         false
+    }
+
+    /// What it asks of a request before it may pass, if it keeps requests out by who sends them.
+    fn guard(&self) -> Option<Guard> {
+        None
     }
 
     /// The field by which it goes by who asks, if one does. A filter that tells has to stand

@@ -137,6 +137,7 @@ mod course;
 mod target;
 pub mod route;
 pub mod filter;
+pub mod guard;
 mod choose;
 pub mod balance;
 pub mod upstream;

@@ -16,6 +16,7 @@ use ringway_config::{Config, Upgrade};
 
 use crate::exchange::{Answer, AnswerBody};
 use crate::filter::{Blueprint, Settings};
+use crate::guard::Guard;
 use crate::route::Table;
 use crate::shared::Shared;
 use crate::template::Template;
@@ -232,6 +233,17 @@ impl Snapshot {
         global.chain(self.routes.iter().flat_map(|route| {
             route.filters.iter().map(|filter| (Some(route.name.as_str()), filter))
         }))
+    }
+
+    /// What each route asks of its requests, in the order of the file: the names of the filters
+    /// that keep requests out, global ones first, and what they ask.
+    pub fn guards(&self) -> impl Iterator<Item = (&str, Vec<(&'static str, Guard)>)> {
+        let of = |filter: &Shared<dyn Blueprint>| Some((filter.name(), filter.guard()?));
+        let global: Vec<_> = self.global_filters.iter().filter_map(of).collect();
+        self.routes.iter().map(move |route| {
+            let own = route.filters.iter().filter_map(of);
+            (route.name.as_str(), global.iter().cloned().chain(own).collect())
+        })
     }
 
     /// Every target of every upstream, for the resolver.

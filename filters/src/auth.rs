@@ -27,6 +27,11 @@
 //!     jwks_refresh_every: 5m
 //! ```
 //!
+//! A set behind `https` is taken only from a server whose certificate is of an authority that the
+//! system trusts. To trust one of your own, add it to the system's, or name a file with it in
+//! `SSL_CERT_FILE` or a folder in `SSL_CERT_DIR` in the environment of `ringway run`: these replace
+//! the system's.
+//!
 //! A set behind a URL is fetched off the workers. A token that names a key which is not in it has
 //! it fetched again, no more often than `jwks_cooldown` says and once at a time for the whole
 //! process, and waits for that up to 5 seconds. While the set cannot be fetched, the last good one
@@ -61,7 +66,8 @@
 //! Headers that tell the upstream who asks (`claims_to_headers`, `consumer_header`) are taken from
 //! no client: what it sends under these names, in any case and with `_` or `.` for `-`, is removed
 //! from every request, also on paths in `exclude_paths`. A claim that is not in the token leaves
-//! its header away. `realm_access.roles` is the claim of this name, or else what is inside of one;
+//! its header away, and so does one with control characters, which no header can hold (RFC 9110
+//! §5.5). `realm_access.roles` is the claim of this name, or else what is inside of one;
 //! a list is written with commas.
 //!
 //! `exclude_paths` are prefixes of whole segments, compared with the path as it is routed: dot
@@ -101,6 +107,7 @@ use std::rc::Rc;
 
 use ringway_engine::exchange::{Exchange, Identity};
 use ringway_engine::filter::{Blueprint, Core, Errand, Filter, SettingsError, Step, Verdict};
+use ringway_engine::guard::{Guard, Way};
 use ringway_engine::shared::Shared;
 
 use crate::alias::remove_aliases;
@@ -155,6 +162,16 @@ impl Lower {
         }
     }
 
+    /// What is asked of who passes by it.
+    fn way(&self) -> Way {
+        let (name, terms) = match self {
+            Lower::Jwt(plan) => ("jwt", plan.terms()),
+            Lower::ApiKey(_) => ("api_key", Vec::new()),
+            Lower::Basic(_) => ("basic", Vec::new()),
+        };
+        Way { name: name.to_owned(), terms }
+    }
+
     fn instance(&self, core: &Rc<dyn Core>) -> Box<dyn Scheme> {
         match self {
             Lower::Jwt(plan) => Box::new(Jwt::new(plan.clone(), core)),
@@ -185,6 +202,21 @@ impl Blueprint for Plan {
 
     fn identifies(&self) -> bool {
         true
+    }
+
+    fn guard(&self) -> Option<Guard> {
+        let mut ways: Vec<Way> = Vec::new();
+        for scheme in &self.0.schemes {
+            let Way { name, terms } = scheme.way();
+            // Of several of a kind, each is known by its number among them.
+            let alike = ways.iter().filter(|way| way.name.split(' ').next() == Some(&name));
+            let name = match alike.count() {
+                0 => name,
+                others => format!("{name} {}", others + 1),
+            };
+            ways.push(Way { name, terms });
+        }
+        Some(Guard { terms: vec![self.0.excluded.term("exclude_paths")], ways })
     }
 
     fn warnings(&self) -> Vec<SettingsError> {

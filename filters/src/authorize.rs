@@ -30,6 +30,7 @@ use std::rc::Rc;
 use indexmap::IndexMap;
 use ringway_engine::exchange::{Answer, Exchange, Identity};
 use ringway_engine::filter::{Blueprint, Core, Filter, SettingsError, Step};
+use ringway_engine::guard::{Asks, Guard, Term};
 use ringway_engine::shared::Shared;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -160,6 +161,29 @@ impl Blueprint for Plan {
     fn instance(&self, _: &Rc<dyn Core>) -> Rc<dyn Filter> {
         let excluded = self.excluded.clone();
         Rc::new(Authorize { settings: self.settings.clone(), excluded })
+    }
+
+    fn guard(&self) -> Option<Guard> {
+        let Settings { roles, claims, consumers, .. } = &self.settings;
+        let asks = |of: Match| if of == Match::All { Asks::Each } else { Asks::One };
+        let mut terms = vec![
+            self.excluded.term("exclude_paths"),
+            Term::words("roles", asks(self.settings.roles_match), roles),
+            Term::words("consumers", Asks::One, consumers),
+        ];
+        let pairs = claims.iter().flat_map(|(claim, OneOrMore(values))| {
+            values.iter().map(move |value| (claim.as_str(), value.as_str()))
+        });
+        match self.settings.claims_match {
+            Match::Any => {
+                let words = pairs.map(|(claim, value)| format!("{claim} {value}"));
+                terms.push(Term::words("claims", Asks::One, words));
+            }
+            Match::All => terms.extend(claims.iter().map(|(claim, OneOrMore(values))| {
+                Term::words(format!("claims.{claim}"), Asks::One, values)
+            })),
+        }
+        Some(Guard { terms, ways: Vec::new() })
     }
 
     fn needs_identity(&self) -> Option<&'static str> {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use ringway_config::PathPolicy;
 use ringway_engine::filter::SettingsError;
+use ringway_engine::guard::{Asks, Kind, Term};
 use ringway_engine::route::path::normalise;
 
 use crate::wrong;
@@ -33,6 +34,13 @@ impl Excluded {
     /// True when every path is below one of the prefixes.
     pub(crate) fn holds_all(&self) -> bool {
         self.0.iter().any(String::is_empty)
+    }
+
+    /// The prefixes as a term of a guard.
+    pub(crate) fn term(&self, field: &str) -> Term {
+        let whole =
+            |prefix: &String| if prefix.is_empty() { "/".to_owned() } else { prefix.clone() };
+        Term::words(field, Asks::Except, self.0.iter().map(whole)).of_kind(Kind::Path)
     }
 
     /// True when there are none.

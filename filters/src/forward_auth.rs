@@ -37,6 +37,7 @@ use ringway_config::Period;
 use ringway_engine::call::{Call, Called};
 use ringway_engine::exchange::{Answer, AnswerBody, Exchange, Identity};
 use ringway_engine::filter::{Blueprint, Core, Filter, SettingsError, Step, Verdict};
+use ringway_engine::guard::{Asks, Guard, Term};
 use ringway_engine::http1::write::is_token;
 use ringway_engine::message::FieldName;
 use ringway_engine::shared::Shared;
@@ -169,6 +170,16 @@ impl Blueprint for Plan {
 
     fn upstreams(&self) -> Vec<(&'static str, &str)> {
         vec![("upstream", &self.0.upstream)]
+    }
+
+    fn guard(&self) -> Option<Guard> {
+        let Settings { upstream, path, method, fail_open, .. } = &self.0;
+        let asked = format!("{method} `{path}` of `{upstream}`");
+        let mut terms = vec![Term::words("upstream", Asks::Trust, [asked])];
+        if !fail_open {
+            terms.push(Term::words("fail_open", Asks::Each, ["an answer of the service"]));
+        }
+        Some(Guard { terms, ways: Vec::new() })
     }
 
     fn identifies(&self) -> bool {

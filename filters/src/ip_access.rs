@@ -28,6 +28,7 @@ use std::rc::Rc;
 use ringway_config::Cidr;
 use ringway_engine::exchange::{Answer, Exchange};
 use ringway_engine::filter::{Blueprint, Core, Filter, Measure, SettingsError, Step};
+use ringway_engine::guard::{Asks, Guard, Kind, Term};
 use ringway_engine::shared::{Shared, SharedCount, SharedShards};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -61,6 +62,7 @@ impl Settings {
                 allow: self.allow.as_deref().map(Ranges::new),
                 deny: Ranges::new(&self.deny),
                 summary: self.summary(),
+                guard: self.guard(),
                 denied: SharedShards::default(),
             })))),
         }
@@ -75,6 +77,15 @@ impl Settings {
         let allow = count("allow", self.allow.as_deref().unwrap_or_default());
         let parts = [allow, count("deny", &self.deny)];
         parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
+    fn guard(&self) -> Guard {
+        let term = |field, asks, list: &[Cidr]| {
+            Term::words(field, asks, list.iter().map(Cidr::to_string)).of_kind(Kind::Range)
+        };
+        let allow = self.allow.as_deref().unwrap_or_default();
+        let terms = vec![term("allow", Asks::One, allow), term("deny", Asks::Each, &self.deny)];
+        Guard { terms, ways: Vec::new() }
     }
 }
 
@@ -126,6 +137,7 @@ struct Lists {
     allow: Option<Ranges>,
     deny: Ranges,
     summary: String,
+    guard: Guard,
     denied: SharedShards<SharedCount>,
 }
 
@@ -151,6 +163,10 @@ impl Blueprint for Plan {
 
     fn instance(&self, core: &Rc<dyn Core>) -> Rc<dyn Filter> {
         Rc::new(IpAccess { lists: self.0.clone(), denied: self.0.denied.of(core.id()) })
+    }
+
+    fn guard(&self) -> Option<Guard> {
+        Some(self.0.guard.clone())
     }
 
     fn measures(&self, into: &mut Vec<Measure>) {

@@ -8,6 +8,7 @@
 //!     retry_on: [502, 503, 504]            # or 5xx, connect_failure, reset, timeout
 //!     methods: [GET, HEAD, PUT, DELETE]    # which may be sent twice
 //!     backoff: {base: 25ms, max: 250ms}
+//!     obey_retry_after: true               # or not sent again at all, if that is too long
 //!     per_try_timeout: 1s                  # what each attempt may take until its answer begins
 //!     max_body: 64KiB                      # bodies up to this size can be sent again
 //!     budget: {percent: 20, minimum: 10}
@@ -23,6 +24,12 @@
 //!
 //! Before the n-th retry there is a pause of random length, up to `base` × 2ⁿ⁻¹ and at most `max`
 //! ("full jitter"), so that the clients of an upstream that stumbles do not come back all at once.
+//!
+//! An upstream that answers 429 or 503 with `Retry-After` (RFC 9110 §10.2.3, seconds or a date)
+//! says how long it wants to be left alone. A retry waits at least that long, and is not made where
+//! that is longer than `backoff.max`, or than there is time: then the client gets the answer and
+//! can wait itself. `obey_retry_after: false` is for an upstream whose other endpoints may well
+//! answer at once.
 //!
 //! The budget keeps retries from bringing an upstream down for good: within the last ten seconds
 //! there may be `percent` retries to a hundred requests, and `minimum` in any case. An attempt that
@@ -80,6 +87,9 @@ pub struct Settings {
     pub methods: Vec<String>,
     /// The pauses before retries.
     pub backoff: Backoff,
+    /// Whether a retry waits for as long as the `Retry-After` of a 429 or 503 says, and is not made
+    /// where that is longer than `backoff.max`.
+    pub obey_retry_after: bool,
     /// How long each attempt may take until its answer begins, connecting included, 100ms to 1h;
     /// then it counts as a `timeout` (504). Noticed up to two tenths of a second late.
     pub per_try_timeout: Option<Period>,
@@ -98,6 +108,7 @@ impl Default for Settings {
             retry_on: vec![Cause::Status(502), Cause::Status(503), Cause::Status(504)],
             methods: methods.map(str::to_owned).into(),
             backoff: Backoff::default(),
+            obey_retry_after: true,
             per_try_timeout: None,
             max_body: Bytes::kib(64),
             budget: Budget::default(),
@@ -201,6 +212,7 @@ struct Tally {
     window: SharedTable<(), SharedWindow>,
     retries: SharedTotal,
     over_budget: SharedTotal,
+    too_soon: SharedTotal,
     exhausted: SharedTotal,
 }
 
@@ -244,10 +256,11 @@ impl Blueprint for Plan {
     }
 
     fn measures(&self, into: &mut Vec<Measure>) {
-        let Tally { retries, over_budget, exhausted, .. } = &*self.shared;
+        let Tally { retries, over_budget, too_soon, exhausted, .. } = &*self.shared;
         for (name, help, total) in [
             ("retries_total", "Requests that were sent again", retries),
             ("retries_over_budget_total", "Retries that the budget did not allow", over_budget),
+            ("retries_too_soon_total", "Retries that a Retry-After did not allow", too_soon),
             ("retries_exhausted_total", "Requests that failed after their last retry", exhausted),
         ] {
             let value = total.get() as f64;
@@ -296,6 +309,15 @@ impl Filter for Retry {
             self.shared.exhausted.add_one();
             return Next::Accept;
         }
+        let asked = match outcome {
+            Outcome::Answered(429 | 503) if settings.obey_retry_after => retry_after(exchange),
+            _ => None,
+        };
+        let pause = asked.map_or(pause, |asked| asked.max(pause));
+        if pause > settings.backoff.max.0 || !exchange.may_try_again(pause, clock::now()) {
+            self.shared.too_soon.add_one();
+            return Next::Accept;
+        }
         if !self.has_budget() {
             self.shared.over_budget.add_one();
             return Next::Accept;
@@ -305,6 +327,17 @@ impl Filter for Retry {
         exchange.set_note(self, u64::from(done) + 1);
         Next::RetryAfter(pause)
     }
+}
+
+/// How long the answer asks to be left alone (RFC 9110 §10.2.3); nothing of what it says wrongly.
+fn retry_after(exchange: &Exchange) -> Option<Duration> {
+    let text = std::str::from_utf8(exchange.response.header("Retry-After")?).ok()?;
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // What does not fit is longer than anybody waits.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(clock::wall()).unwrap_or_default())
 }
 
 impl Retry {
@@ -372,6 +405,53 @@ mod tests {
         ] {
             assert_eq!(retries(&*filter, method, &outcome), times, "{method} {outcome:?}");
         }
+    }
+
+    #[test]
+    fn an_upstream_is_left_alone_for_as_long_as_it_asks() {
+        let build = |more: &str| {
+            let settings = format!("- retry: {{backoff: {{base: 0s, max: 30s}}{more}}}");
+            build(&settings).unwrap()
+        };
+        let ask = |filter: &dyn Filter, status: u16, value: &str| {
+            let mut exchange = request("GET");
+            assert!(matches!(filter.on_request(&mut exchange), Step::Now(_)));
+            exchange.response.edits.set("Retry-After", value.as_bytes()).unwrap();
+            match filter.on_outcome(&mut exchange, &Outcome::Answered(status)) {
+                Next::RetryAfter(pause) => Some(pause.as_secs_f64()),
+                next => {
+                    assert_eq!(next, Next::Accept);
+                    None
+                }
+            }
+        };
+        let blueprint = build(", retry_on: [429, 502, 503]");
+        let filter = blueprint.instance(&core());
+        for (status, value, pause) in [
+            (503, "0", Some(0.0)),
+            (503, "7", Some(7.0)),
+            (429, "30", Some(30.0)),
+            (503, "31", None),
+            (503, "99999999999999999999999", None),
+            (502, "7", Some(0.0)),
+            (503, "-7", Some(0.0)),
+            (503, "7.5", Some(0.0)),
+            (503, "", Some(0.0)),
+            (503, "soon", Some(0.0)),
+            (503, "Sun, 06 Nov 1994 08:49:37 GMT", Some(0.0)),
+            (503, "Fri, 31 Dec 9999 23:59:59 GMT", None),
+        ] {
+            assert_eq!(ask(&*filter, status, value), pause, "{status} {value}");
+        }
+        let date = httpdate::fmt_http_date(clock::wall() + Duration::from_secs(20));
+        let pause = ask(&*filter, 503, &date).unwrap();
+        assert!((17.0..=20.0).contains(&pause), "{pause}");
+        let mut measures = Vec::new();
+        blueprint.measures(&mut measures);
+        let too_soon = measures.iter().find(|one| one.name == "retries_too_soon_total");
+        assert_eq!(too_soon.unwrap().value, 3.0);
+        let deaf = build(", obey_retry_after: false").instance(&core());
+        assert_eq!(ask(&*deaf, 503, "31"), Some(0.0));
     }
 
     #[test]

@@ -138,6 +138,11 @@ impl Plan {
     }
 }
 
+/// The field of the replacement of a rule.
+fn place_of(rule: usize) -> String {
+    format!("rules[{rule}].replacement")
+}
+
 impl Blueprint for Plan {
     fn name(&self) -> &'static str {
         "rewrite"
@@ -162,7 +167,12 @@ impl Blueprint for Plan {
 
     fn variables(&self) -> Vec<(String, String)> {
         let all = self.variables();
-        all.map(|(at, name)| (format!("rules[{at}].replacement"), name.to_owned())).collect()
+        all.map(|(at, name)| (place_of(at), name.to_owned())).collect()
+    }
+
+    fn groups(&self, field: &str) -> Option<Vec<String>> {
+        let (_, rule) = self.0.iter().enumerate().find(|(at, _)| place_of(*at) == field)?;
+        Some(rule.groups.iter().map(|(_, group)| group.to_string()).collect())
     }
 
     fn needs_identity(&self) -> Option<&'static str> {

@@ -8,11 +8,9 @@ use std::collections::{HashMap, HashSet};
 use ringway_config::{Config, Field, Route, Source};
 use ringway_filters::FilterSettings;
 
-use super::{Change, Diff, FieldChange, FilterChange, Kind, Lost, Shadowed, Things};
+use super::guards;
+use super::{Change, Diff, FieldChange, FilterChange, Kind, Loosened, Lost, Shadowed, Things};
 use crate::file::{Opened, fixed};
-
-/// Filters that keep requests out. A route that loses one is open to more people than before.
-const GUARDS: [&str; 4] = ["auth", "authorize", "forward_auth", "ip_access"];
 
 /// What `new` changes of `old`.
 pub(crate) fn compare(old: &Opened, new: &Opened) -> Diff {
@@ -28,6 +26,7 @@ pub(crate) fn compare(old: &Opened, new: &Opened) -> Diff {
         routes_reordered: comparison.reordered(),
         shadowed: comparison.shadowed(),
         lost: comparison.lost(&routes),
+        guards: comparison.guards(&routes),
         restart: fixed(&old.config, &new.config).into_iter().map(|fault| fault.path).collect(),
         routes,
     }
@@ -180,14 +179,38 @@ impl Comparison<'_> {
         fresh.map(|(route, by)| Shadowed { route: route.to_owned(), by: by.to_owned() }).collect()
     }
 
+    /// What becomes of the filters that keep requests out and are still there.
+    fn guards(&self, routes: &Things) -> Vec<Loosened> {
+        let renamed = renamed(routes);
+        let old: HashMap<_, _> = guards::routes(&self.old.config, &self.old.snapshot)
+            .map(|route| (route.name, route))
+            .collect();
+        let mut found: Vec<Loosened> = Vec::new();
+        for route in guards::routes(&self.new.config, &self.new.snapshot) {
+            let was = old.get(renamed.get(route.name).copied().unwrap_or(route.name));
+            for (filter, weaker, what) in guards::compare(was, &route) {
+                let what = self.old.source.hide(&self.new.source.hide(&what));
+                let same = |one: &&mut Loosened| {
+                    one.filter == filter && one.weaker == weaker && one.what == what
+                };
+                match found.iter_mut().find(same) {
+                    Some(known) => known.routes.push(route.name.to_owned()),
+                    None => {
+                        let (routes, filter) = (vec![route.name.to_owned()], filter.to_owned());
+                        found.push(Loosened { routes, filter, weaker, what });
+                    }
+                }
+            }
+        }
+        found
+    }
+
     /// The routes that pass fewer kinds of filters than before, global ones counted.
     fn lost(&self, routes: &Things) -> Vec<Lost> {
-        let renamed: HashMap<_, _> = routes
-            .changed
-            .iter()
-            .filter_map(|change| Some((change.name.as_str(), change.renamed_from.as_deref()?)))
-            .collect();
+        let renamed = renamed(routes);
         let before = places(&self.old.config);
+        let kept_out: HashSet<&str> =
+            self.old.snapshot.guards().flat_map(|(_, of)| of).map(|(filter, _)| filter).collect();
         let (old, new) = (&self.old.source, &self.new.source);
         let (global_before, global) = (old.kinds("global_filters"), new.kinds("global_filters"));
         let mut lost = Vec::new();
@@ -203,13 +226,19 @@ impl Comparison<'_> {
                     lost.push(Lost {
                         route: route.name.clone(),
                         filter: filter.clone(),
-                        guard: GUARDS.contains(&filter.as_str()),
+                        guard: kept_out.contains(filter.as_str()),
                     });
                 }
             }
         }
         lost
     }
+}
+
+/// The names that routes had before, by those that they have.
+fn renamed(routes: &Things) -> HashMap<&str, &str> {
+    let changed = routes.changed.iter();
+    changed.filter_map(|change| Some((&*change.name, change.renamed_from.as_deref()?))).collect()
 }
 
 fn places(config: &Config<FilterSettings>) -> HashMap<&str, usize> {

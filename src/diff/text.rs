@@ -1,7 +1,10 @@
 //! What differs, as a person reads it.
 
-use super::{Change, Diff, FieldChange, FilterChange, Kind, Things};
+use super::{Change, Diff, FieldChange, FilterChange, Kind, Loosened, Things};
 use crate::paint::Paint;
+
+/// Up to so many routes are named where the same holds for all of them.
+const FEW: usize = 5;
 
 /// The whole text, with its last line break.
 pub(super) fn write(diff: &Diff, paint: Paint) -> String {
@@ -108,6 +111,17 @@ impl Page {
             let line = format!("the route {} loses the filter {}", lost.route, lost.filter);
             warnings.push(self.paint.warning(line));
         }
+        for loosened in diff.guards.iter().filter(|loosened| !loosened.weaker) {
+            let Loosened { routes, filter, what, .. } = loosened;
+            let line = format!("{filter} of {}: {what}", named(routes, "the route"));
+            warnings.push(self.paint.warning(line));
+        }
+        for loosened in diff.guards.iter().filter(|loosened| loosened.weaker) {
+            let (routes, what) = (named(&loosened.routes, "ROUTE"), &loosened.what);
+            let filter = loosened.filter.to_uppercase();
+            let line = format!("{filter} OF {routes} ASKS LESS: {what}");
+            warnings.push(self.paint.bad(line));
+        }
         for lost in diff.lost.iter().filter(|lost| lost.guard) {
             let filter = lost.filter.to_uppercase();
             warnings.push(self.paint.bad(format_args!("ROUTE {} LOSES {filter}", lost.route)));
@@ -116,6 +130,16 @@ impl Page {
             self.line("");
             warnings.iter().for_each(|line| self.line(line));
         }
+    }
+}
+
+/// The routes, of many the first few.
+fn named(routes: &[String], one: &str) -> String {
+    let many = if one == "ROUTE" { "ROUTES" } else { "the routes" };
+    match routes {
+        [route] => format!("{one} {route}"),
+        few if few.len() <= FEW => format!("{many} {}", few.join(", ")),
+        all => format!("{many} {} and {} more", all[..FEW].join(", "), all.len() - FEW),
     }
 }
 

@@ -209,6 +209,15 @@ fn it_explains_as_the_command_does(driver: Driver) {
     let told = operator.post("/explain", question).expect(200).json();
     assert_eq!((&told["route"], &told["path"]), (&"all".into(), &"/x".into()));
     assert_eq!(told["action"]["forward"]["target"], "/x?y=z");
+    let route = "filters: [cors: {allow_origins: [\"*\"]}]";
+    let sections = crate::harness::dedent(LOCAL);
+    let gateway = Gateway::start(driver, &format!("{sections}{}", forward_route(&origin, route)));
+    let mut cors = Operator::of(&gateway);
+    let preflight = r#"{"method": "OPTIONS", "url": "/orders/1", "headers": [
+        {"name": "Origin", "value": "https://a.test"},
+        {"name": "Access-Control-Request-Method", "value": "GET"}]}"#;
+    let told = cors.post("/explain", preflight).expect(200).json();
+    assert_eq!(told["action"]["answered"]["by"], "cors");
     let refused = operator.post("/explain", r#"{"url": "/%00"}"#).expect(200).json();
     assert_eq!(refused["action"]["refuse"]["status"], 400);
     for wrong in [

@@ -1,11 +1,13 @@
 //! Who asks: tokens that pass and those that do not, and what the upstream is told.
 
+use std::sync::mpsc;
+use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-use crate::harness::{Driver, Gateway, Origin, forward_route, scenes};
+use crate::harness::{BOUND, Driver, Gateway, Origin, forward_route, scenes};
 
 scenes![
     only_a_good_token_passes,
@@ -15,6 +17,7 @@ scenes![
     a_token_that_is_not_forwarded_is_nowhere_in_the_request,
     an_api_key_is_good_for_its_routes,
     a_password_is_verified_off_the_worker,
+    too_many_passwords_are_503_and_hold_nobody_up,
     of_several_kinds_one_is_enough,
     who_may_not_is_told_so,
 ];
@@ -311,6 +314,54 @@ fn a_password_is_verified_off_the_worker(driver: Driver) {
         assert_eq!(request.field("x-consumer"), Some("alice"));
         assert_eq!(request.field("authorization"), None);
     }
+}
+
+fn too_many_passwords_are_503_and_hold_nobody_up(driver: Driver) {
+    let origin = Origin::saying("hi");
+    // Slow enough that many more come than are verified meanwhile.
+    let settings = format!(
+        "
+        filters:
+          - auth:
+              type: basic
+              users: [{{name: alice, password_hash: {}}}]
+              exclude_paths: [/public]
+        ",
+        bcrypt::hash("secret", 6).unwrap()
+    );
+    let gateway = Gateway::forward_route(driver, &origin, &settings);
+    let right = "Authorization: Basic YWxpY2U6c2VjcmV0";
+    let wrong = "Authorization: Basic YWxpY2U6d3Jvbmc=";
+    let mut first = gateway.client();
+    first.request("GET", "/", &[right]);
+    let (answered, answers) = mpsc::channel();
+    // Two are verified at once and 128 wait.
+    let waiting: Vec<_> = (0..300)
+        .map(|_| {
+            let (mut client, answered) = (gateway.client(), answered.clone());
+            client.request("GET", "/", &[wrong]);
+            thread::spawn(move || answered.send(client.answer_or_end()))
+        })
+        .collect();
+    drop(answered);
+    let refused = loop {
+        let answer = answers.recv_timeout(BOUND).unwrap().unwrap();
+        if answer.status != 401 {
+            break answer;
+        }
+    };
+    let refused = refused.expect_error(503);
+    assert_eq!(refused.field("retry-after"), Some("1"));
+    assert_eq!(refused.json()["message"], "too many passwords wait to be verified");
+    // Nobody else waits for them: who needs no password, and whose is remembered.
+    first.answer().expect(200);
+    first.get_with("/", &[right]).expect(200);
+    gateway.client().get("/public").expect(200);
+    let statuses: Vec<u16> = answers.iter().map(|answer| answer.unwrap().status).collect();
+    assert!(statuses.iter().all(|status| [401, 503].contains(status)), "{statuses:?}");
+    assert!(statuses.iter().filter(|status| **status == 401).count() >= 100, "{statuses:?}");
+    waiting.into_iter().for_each(|client| drop(client.join()));
+    gateway.client().get_with("/", &[wrong]).expect_error(401);
 }
 
 fn of_several_kinds_one_is_enough(driver: Driver) {

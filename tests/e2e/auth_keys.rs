@@ -23,13 +23,13 @@ scenes![
 ];
 
 /// A key pair with an id.
-struct Pair {
+pub(crate) struct Pair {
     id: &'static str,
     key: EncodingKey,
 }
 
 impl Pair {
-    fn new(id: &'static str) -> Pair {
+    pub(crate) fn new(id: &'static str) -> Pair {
         let random = aws_lc_rs::rand::SystemRandom::new();
         let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
         let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
@@ -37,13 +37,13 @@ impl Pair {
     }
 
     /// The set with the public half.
-    fn set(&self) -> String {
+    pub(crate) fn set(&self) -> String {
         let mut public = Jwk::from_encoding_key(&self.key, Algorithm::ES256).unwrap();
         public.common.key_id = Some(self.id.to_owned());
         json!({ "keys": [public] }).to_string()
     }
 
-    fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         let header = Header { kid: Some(self.id.to_owned()), ..Header::new(Algorithm::ES256) };
         sign(&header, &json!({"sub": "alice", "exp": seconds(60)}), &self.key)
     }

@@ -165,6 +165,38 @@ fn explain_names_the_route() {
 }
 
 #[test]
+fn explain_tells_which_filter_answers_a_preflight() {
+    let file = |filters: &str| {
+        let route = "{name: shop, path: /shop, methods: [PUT], respond: {}, filters: [FILTERS]}";
+        format!("routes:\n  - {}\n", route.replace("FILTERS", filters))
+    };
+    let (cors, access) = ("cors: {allow_origins: [\"*\"]}", "ip_access: {allow: [10.0.0.0/8]}");
+    let both = |one: &str, other: &str| file(&format!("{{{one}}}, {{{other}}}"));
+    let ask = |yaml: &str, method: &str| {
+        let mut named = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+        named.write_all(yaml.as_bytes()).unwrap();
+        let path = named.path().to_str().unwrap();
+        let preflight =
+            ["-H", "Origin: https://a.test", "-H", "Access-Control-Request-Method: PUT"];
+        run(&[&["explain", "-c", path, method, "/shop"], &preflight[..]].concat())
+    };
+    let (code, said) = ask(&both(cors, access), "OPTIONS");
+    assert_eq!(code, Some(0), "{said}");
+    let end = "filter 1    cors all origins: GET, HEAD, POST\nfilter 2    ip_access allow \
+               10.0.0.0/8\nanswered    by filter cors: it is a CORS preflight\n";
+    assert!(said.ends_with(end), "{said}");
+    let said = ask(&both(access, cors), "OPTIONS").1;
+    assert!(
+        said.ends_with("a CORS preflight; ip_access before it may refuse it first\n"),
+        "{said}"
+    );
+    let (code, said) = ask(&both(cors, access), "PATCH");
+    assert_eq!(code, Some(3), "what is no preflight is refused:\n{said}");
+    let (code, said) = ask(&file(&format!("{{{access}}}")), "OPTIONS");
+    assert!(code == Some(3) && said.contains("refuses     405"), "nobody answers it:\n{said}");
+}
+
+#[test]
 fn explain_names_what_does_not_fit_and_shortens_a_long_list() {
     let mut text = "routes:\n".to_owned();
     text += "  - {name: canary, path: /x, headers: {X-Env: canary}, respond: {}}\n";

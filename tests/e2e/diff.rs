@@ -121,3 +121,94 @@ fn a_file_with_errors_is_no_answer() {
     assert!(said.contains("routes"), "{said}");
     assert_eq!(cli::run(&["diff", "/nowhere/a.yaml", "/nowhere/b.yaml"]).0, Some(1));
 }
+
+/// A file with an `auth` of these settings before all routes.
+fn guarded(auth: &str, routes: &str) -> String {
+    let key = "secret: 0123456789abcdef0123456789abcdef";
+    format!(
+        "global_filters:\n  - auth: {}\nroutes:\n{routes}",
+        auth.replace("{jwt", &format!("{{type: jwt, {key}"))
+    )
+}
+
+const ROUTES: &str = "  - {name: shop, prefix: /shop, respond: {}}
+  - {name: users, path: /users, respond: {}}\n";
+
+#[test]
+fn an_auth_that_asks_less_is_in_capitals() {
+    let strict = "{jwt, issuer: [a, b], audience: shop, required_claims: [sub, jti], \
+                  exclude_paths: [/free]}";
+    let old = guarded(strict, ROUTES);
+    for (auth, told) in [
+        (
+            strict.replace("audience: shop, ", ""),
+            "AUTH OF ROUTES shop, users ASKS LESS: audience: any will do, no longer only `shop`\n",
+        ),
+        (strict.replace("b]", "b, c]"), "shop, users ASKS LESS: issuer: `c` will do too\n"),
+        (strict.replace(", jti", ""), "ASKS LESS: required_claims: `jti` is no longer asked for\n"),
+        (
+            strict.replace("/free", "/free, /shop/admin"),
+            "AUTH OF ROUTE shop ASKS LESS: exclude_paths: `/shop/admin` passes unasked\n",
+        ),
+        (
+            strict.replace("/free", "/free, /users"),
+            "OF ROUTE users ASKS LESS: nothing is asked any more, by exclude_paths `/users`\n",
+        ),
+        (
+            strict.replace("issuer", "require_expiry: false, issuer"),
+            "ASKS LESS: require_expiry: `exp` is no longer asked for\n",
+        ),
+        (
+            strict.replace("issuer", "jwks_url: https://keys.example.com/a?b=c, issuer"),
+            "ASKS LESS: keys: jwks_url `https://keys.example.com/a` is trusted too\n",
+        ),
+    ] {
+        let (code, said) = diff(&old, &guarded(&auth, ROUTES), &[]);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(told), "{told:?} is not in:\n{said}");
+        assert_eq!(said.matches("ASKS LESS").count(), 1, "{said}");
+        let back = diff(&guarded(&auth, ROUTES), &old, &[]).1;
+        assert!(!back.contains("ASKS LESS"), "what asks more is no warning:\n{back}");
+    }
+}
+
+#[test]
+fn another_proof_and_a_route_that_moves_below_an_exclude_are_told() {
+    let users = "{type: basic, users: [{name: a, password_hash: \
+                 $2b$10$abcdefghijklmnopqrstuuKDmqiT.M9Ud65s62zd1DcCnCVcm7Rye}]}";
+    let one = guarded("{jwt, exclude_paths: [/free]}", ROUTES);
+    let two = "{any_of: [{jwt}, BASIC], exclude_paths: [/free]}".replace("BASIC", users);
+    let said = diff(&one, &guarded(&two, ROUTES), &[]).1;
+    assert!(
+        said.contains("AUTH OF ROUTES shop, users ASKS LESS: `basic` is enough too\n"),
+        "{said}"
+    );
+
+    let moved = ROUTES.replace("/users", "/free/users")
+        + "  - {name: fresh, prefix: /free/fresh, respond: {}}\n";
+    let (old, new) = (file(&one), file(&guarded("{jwt, exclude_paths: [/free]}", &moved)));
+    let paths = [old.path().to_str().unwrap(), new.path().to_str().unwrap()];
+    let said = cli::run(&["diff", paths[0], paths[1]]).1;
+    for part in [
+        "AUTH OF ROUTE users ASKS LESS: nothing is asked any more, by exclude_paths `/free`\n",
+        "auth of the route fresh: nothing is asked of this new route, by exclude_paths `/free`\n",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in:\n{said}");
+    }
+    let (_, diff) = cli::json(&["diff", paths[0], paths[1], "--json"]);
+    let guards = diff["guards"].as_array().unwrap();
+    let told = |one: &serde_json::Value| one["routes"][0] == "users" && one["weaker"] == true;
+    assert!(guards.iter().any(told), "{diff}");
+}
+
+#[test]
+fn a_guard_that_is_lost_is_in_capitals() {
+    let alone = "  - {name: shop, path: /shop, respond: {}, filters: [FILTER]}\n";
+    let routes = |filter: &str| format!("routes:\n{}", alone.replace("FILTER", filter));
+    let old = routes("{ip_access: {allow: [10.0.0.0/16]}}");
+    let said = diff(&old, &routes("{fault: {delay: {time: 1s}}}"), &[]).1;
+    assert!(said.ends_with("ROUTE shop LOSES IP_ACCESS\n"), "{said}");
+    let said = diff(&old, &routes("{ip_access: {allow: [10.0.0.0/8]}}"), &[]).1;
+    let told = "IP_ACCESS OF ROUTE shop ASKS LESS: allow: `10.0.0.0/8` will do too\n";
+    assert!(said.ends_with(told), "{said}");
+}

@@ -1,10 +1,12 @@
 //! Filters that bound what passes: how often, how much at once, how large, from where.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Driver, Gate, Gateway, Origin, Response, chunked, dedent, forward_route, ok, scenes,
+    Driver, Gate, Gateway, Origin, Response, chunked, dedent, eventually, forward_route, ok, scenes,
 };
 
 scenes![
@@ -18,6 +20,7 @@ scenes![
     a_window_counts,
     too_many_at_once_are_503,
     an_adaptive_limit_passes_what_is_borne,
+    an_adaptive_limit_follows_an_upstream_that_slows_down_and_recovers,
     a_long_body_is_413_at_once,
     a_chunked_body_is_413_on_its_way,
     who_is_not_allowed_is_403,
@@ -234,6 +237,115 @@ fn an_adaptive_limit_passes_what_is_borne(driver: Driver) {
     let gateway = Gateway::forward_route(driver, &origin, limit);
     let mut client = gateway.client();
     (0..200).for_each(|_| drop(client.get("/").expect(200)));
+}
+
+/// An upstream that works on so many requests at once, each for 10 ms; the others wait.
+#[derive(Clone, Default)]
+struct Slots(Arc<(Mutex<SlotsState>, Condvar)>);
+
+#[derive(Default)]
+struct SlotsState {
+    free: isize,
+    /// Requests that are here, and the most that were at once since somebody asked.
+    here: usize,
+    most: usize,
+}
+
+impl Slots {
+    /// Makes so many more, or fewer.
+    fn add(&self, count: isize) {
+        self.0.0.lock().unwrap().free += count;
+        self.0.1.notify_all();
+    }
+
+    fn work(&self) {
+        let mut state = self.0.0.lock().unwrap();
+        state.here += 1;
+        state.most = state.most.max(state.here);
+        let mut state = self.0.1.wait_while(state, |state| state.free <= 0).unwrap();
+        state.free -= 1;
+        drop(state);
+        let end = Instant::now() + Duration::from_millis(10);
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            thread::park_timeout(left);
+        }
+        self.0.0.lock().unwrap().here -= 1;
+        self.add(1);
+    }
+
+    /// The most that were here at once since this was asked last.
+    fn take_most(&self) -> usize {
+        let mut state = self.0.0.lock().unwrap();
+        let here = state.here;
+        std::mem::replace(&mut state.most, here)
+    }
+}
+
+/// Tells others that it is over when it goes.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn an_adaptive_limit_follows_an_upstream_that_slows_down_and_recovers(driver: Driver) {
+    let slots = Slots::default();
+    slots.add(16);
+    let working = slots.clone();
+    let origin = Origin::script(move |connection| {
+        while connection.request()?.is_some() {
+            working.work();
+            connection.write(ok("hi"))?;
+        }
+        Ok(())
+    });
+    let limit = "
+        filters:
+          - concurrency_limit:
+              adaptive: {min: 2, max: 16}
+    ";
+    let workers = "
+        workers:
+          count: 2
+    ";
+    let file = format!("{}{}", dedent(workers), forward_route(&origin, limit));
+    let gateway = Gateway::start(driver, &file);
+    let (passed, shed, done) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    let ask = || {
+        let mut client = gateway.client();
+        while !done.load(Ordering::Relaxed) {
+            match client.get("/") {
+                answer if answer.status == 200 => drop(passed.fetch_add(1, Ordering::Relaxed)),
+                answer => {
+                    assert_eq!(answer.expect_error(503).field("retry-after"), Some("1"));
+                    shed.fetch_add(1, Ordering::Relaxed);
+                    // Not as polite as it is asked to be, but no storm.
+                    client.dawdle(Duration::from_millis(10));
+                }
+            }
+        }
+    };
+    // The most that are at the origin while some requests pass.
+    let most = || {
+        slots.take_most();
+        let before = passed.load(Ordering::Relaxed);
+        eventually("some pass", || passed.load(Ordering::Relaxed) >= before + 20);
+        slots.take_most()
+    };
+    thread::scope(|scope| {
+        (0..24).for_each(|_| drop(scope.spawn(ask)));
+        // However this scene ends, they do.
+        let _end = End(&done);
+        eventually("as many as the origin bears", || most() >= 12);
+        slots.add(-12);
+        let before = shed.load(Ordering::Relaxed);
+        eventually("no more than a slow one bears, and a few that wait", || most() <= 8);
+        assert!(shed.load(Ordering::Relaxed) > before);
+        slots.add(12);
+        eventually("as many as before", || most() >= 12);
+    });
 }
 
 fn a_long_body_is_413_at_once(driver: Driver) {

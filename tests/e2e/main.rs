@@ -22,6 +22,8 @@ mod limits_filters;
 
 mod auth_keys;
 
+mod auth_https;
+
 mod resilience;
 
 mod mirror;

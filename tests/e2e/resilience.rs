@@ -18,6 +18,8 @@ scenes![
     an_error_status_is_retried_over_the_same_connections,
     retries_stop_at_their_number,
     retries_stop_at_the_budget,
+    an_upstream_that_asks_for_time_is_given_it,
+    a_time_that_is_too_long_is_left_to_the_client,
     what_may_not_be_sent_twice_is_not,
     what_was_not_sent_may_be_sent_again,
     a_breaker_counts_each_attempt_and_is_not_retried,
@@ -203,6 +205,56 @@ fn retries_stop_at_their_number(driver: Driver) {
     assert_eq!(dead.count(), 4);
     client.get("/").expect_error(502);
     assert_eq!(dead.count(), 8);
+}
+
+/// An origin that answers the first request with this `Retry-After`, and the others as asked.
+fn busy(retry_after: &'static str) -> Origin {
+    let answered = AtomicUsize::new(0);
+    Origin::script(move |connection| {
+        while connection.request()?.is_some() {
+            let field = format!("Retry-After: {retry_after}\r\nContent-Length");
+            let first = answered.fetch_add(1, Ordering::SeqCst) == 0;
+            let busy = UNAVAILABLE.replace("Content-Length", &field);
+            connection.write(if first { busy } else { ok("good") })?;
+        }
+        Ok(())
+    })
+}
+
+fn an_upstream_that_asks_for_time_is_given_it(driver: Driver) {
+    let origin = busy("1");
+    let retry = "
+        filters:
+          - retry: {backoff: {base: 0s, max: 5s}}
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, retry);
+    let start = Instant::now();
+    assert_eq!(gateway.get("/").expect(200).text(), "good");
+    assert!(start.elapsed() >= Duration::from_secs(1), "after {:?}", start.elapsed());
+    assert_eq!(origin.count(), 2);
+}
+
+fn a_time_that_is_too_long_is_left_to_the_client(driver: Driver) {
+    for (retry_after, filters) in [
+        // Longer than the longest pause, and longer than there is time.
+        ("6", "retry: {backoff: {base: 0s, max: 5s}}"),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", "retry: {}"),
+        ("4", "timeout: {total: 3s}, retry: {backoff: {base: 0s, max: 5s}}"),
+    ] {
+        let origin = busy(retry_after);
+        let filters = filters.split(", retry").collect::<Vec<_>>().join("}, {retry");
+        let route = format!("filters: [{{{filters}}}]");
+        let gateway = Gateway::forward_route(driver, &origin, &route);
+        let answer = gateway.get("/").expect(503);
+        assert_eq!(
+            (answer.text().as_str(), answer.field("retry-after")),
+            ("no", Some(retry_after))
+        );
+        assert_eq!(origin.count(), 1);
+    }
+    let origin = busy("6");
+    let deaf = "filters: [retry: {obey_retry_after: false}]";
+    Gateway::forward_route(driver, &origin, deaf).get("/").expect(200);
 }
 
 fn retries_stop_at_the_budget(driver: Driver) {

@@ -172,7 +172,7 @@ fn check_template(text: &str, variables: &[String], path: String, findings: &mut
         );
     }
     for variable in template::variables(text) {
-        if let Some((message, help)) = unknown_variable(variable, Some(variables)) {
+        if let Some((message, help)) = unknown_variable(variable, Some(variables), None) {
             findings.error(&path, message, help);
         }
     }

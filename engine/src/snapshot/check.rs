@@ -61,7 +61,9 @@ impl<F: Settings + PartialEq> Builder<'_, F> {
                 }
                 let here: Option<Vec<String>> =
                     here.map(|(table, route)| table.parameters(route).map(str::to_owned).collect());
-                if let Some((message, help)) = config::unknown_variable(&name, here.as_deref()) {
+                let groups = filter.groups(&field);
+                let (here, groups) = (here.as_deref(), groups.as_deref());
+                if let Some((message, help)) = config::unknown_variable(&name, here, groups) {
                     let place = format!("{place}[{at}].{}.{field}", filter.name());
                     self.error(place, message, Some(&help));
                 }

@@ -5,11 +5,12 @@ use std::rc::Rc;
 
 use ringway_engine::exchange::{Exchange, Identity};
 use ringway_engine::filter::Core;
+use ringway_engine::guard::{Asks, Term};
 use ringway_engine::shared::{Shared, SharedLatest};
 
 use super::accept_place;
 use super::credential::{Found, Place};
-use super::keys::Keys;
+use super::keys::{Keys, name};
 use super::local::Local;
 use super::memory::Memory;
 use super::remote::Remote;
@@ -58,6 +59,27 @@ impl Plan {
         }
         parts.extend(self.headers.iter().map(|(claim, header)| format!("{claim} as {header}")));
         parts.join(", ")
+    }
+
+    /// What is asked of a token.
+    pub(super) fn terms(&self) -> Vec<Term> {
+        let Rules { issuer, audience, require_expiry, required, .. } = &self.rules;
+        let secret = self.local.secret.iter().map(|_| "the secret".to_owned());
+        let files = self.local.files.iter();
+        let files = files.map(|file| format!("{} `{}`", file.field, file.path.display()));
+        let remote = self.remote.iter().map(|remote| format!("jwks_url `{}`", remote.place()));
+        let algorithms = self.local.algorithms.iter().map(|one| name(*one));
+        let mut terms = vec![
+            Term::words("keys", Asks::Trust, secret.chain(files).chain(remote)),
+            Term::words("algorithms", Asks::One, algorithms),
+            Term::words("issuer", Asks::One, issuer),
+            Term::words("audience", Asks::One, audience),
+            Term::words("required_claims", Asks::Each, required),
+        ];
+        let on = |on: bool, field, what: &str| on.then(|| Term::words(field, Asks::Each, [what]));
+        terms.extend(on(*require_expiry, "require_expiry", "exp"));
+        terms.extend(on(self.revoked.is_some(), "revoked_file", "what is not revoked"));
+        terms
     }
 
     /// Changes whenever something does that decides about a token: each part only grows.

@@ -72,6 +72,11 @@ impl Remote {
         })
     }
 
+    /// Where the set is; what a query may say is nobody's business.
+    pub(super) fn place(&self) -> &str {
+        self.url.split('?').next().unwrap_or_default()
+    }
+
     /// True until a set has been fetched.
     pub(super) fn has_none(&self) -> bool {
         self.last.get().text.is_none()

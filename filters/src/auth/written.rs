@@ -49,7 +49,9 @@ pub struct Settings {
     pub public_key_file: Option<PathBuf>,
     /// `jwt`: a file with a JWK set (RFC 7517).
     pub jwks_file: Option<PathBuf>,
-    /// `jwt`: where a JWK set is fetched: `https://login.example.com/.well-known/jwks.json`.
+    /// `jwt`: where a JWK set is fetched: `https://login.example.com/.well-known/jwks.json`. The
+    /// certificate is of an authority that the system trusts, or of one in the file that the
+    /// environment's `SSL_CERT_FILE` names instead.
     /// Secrets (`oct`) in it are left out. The last good set stays while it cannot be fetched.
     pub jwks_url: Option<String>,
     /// `jwt`: how often `jwks_url` is fetched, from 1s to 1d; 5m if left out.
@@ -72,7 +74,9 @@ pub struct Settings {
     pub require_expiry: Option<bool>,
     /// `jwt`: claims that must be in a token, whatever they say.
     pub required_claims: Vec<String>,
-    /// `jwt`: headers in which the upstream is told these claims, by claim: `{sub: X-User-ID}`.
+    /// `jwt`: headers in which the upstream is told these claims, by claim: `{sub: X-User-ID}`. A
+    /// claim that is not there, or has characters that no header can hold, leaves its header away;
+    /// what the client sent under that name is removed in any case.
     pub claims_to_headers: IndexMap<String, String>,
     /// `api_key`: the keys and whose they are.
     pub consumers: Vec<Consumer>,

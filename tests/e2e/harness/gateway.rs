@@ -117,6 +117,18 @@ impl Gateway {
         Gateway::start_as(driver, yaml, command)
     }
 
+    /// Starts with this variable in its environment.
+    #[track_caller]
+    pub(crate) fn start_with_env(
+        driver: Driver,
+        yaml: &str,
+        (name, value): (&str, &Path),
+    ) -> Gateway {
+        let mut command = Command::new(RINGWAY);
+        command.env(name, value);
+        Gateway::start_as(driver, yaml, command)
+    }
+
     #[track_caller]
     fn start_as(driver: Driver, yaml: &str, command: Command) -> Gateway {
         Gateway::start_with_file(driver, write_file(driver, yaml), command)

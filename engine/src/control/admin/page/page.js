@@ -306,6 +306,7 @@ function outcome(action) {
   const [kind, what] = Object.entries(action)[0];
   if (kind === "forward") return [["upstream", what.upstream], ["as", what.target], ["host", what.host]];
   if (kind === "redirect") return [["redirects", `${what.status} to ${what.location}`]];
+  if (kind === "answered") return [["answered", `by filter ${what.by}: ${what.why}`]];
   if (kind === "respond") return [["answers", String(what.status)]];
   return [["refuses", `${what.status}: ${what.why}`]];
 }
