@@ -38,32 +38,21 @@
 //! None beyond a response. One that is compressed allocates the memory of its compressor, which
 //! ends with it; one that is not allocates nothing.
 
-use std::fmt;
-use std::io::{self, Write};
+mod coder;
+mod pattern;
+
 use std::rc::Rc;
 
-use brotli::CompressorWriter;
-use brotli::enc::BrotliEncoderParams;
-use flate2::write::GzEncoder;
 use ringway_config::Bytes;
-use ringway_engine::exchange::{Coder, Exchange, Request, Response};
+use ringway_engine::exchange::{Exchange, Request, Response};
 use ringway_engine::filter::{Blueprint, Core, Filter, SettingsError};
 use ringway_engine::http1::items;
 use ringway_engine::shared::Shared;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use zstd::stream::write::Encoder as ZstdEncoder;
 
 use crate::{plan, remove, set, wrong};
-
-/// Binary logarithm of how far back brotli looks, in bytes (RFC 7932 §9.1): 64 KiB.
-const BROTLI_WINDOW: i32 = 16;
-
-/// The same for zstd (RFC 8878 §3.1.1.1.2): 128 KiB.
-const ZSTD_WINDOW: u32 = 17;
-
-/// What a brotli stream collects before it hands on what is ready.
-const BROTLI_BUFFER: usize = 4 * 1024;
+use pattern::Pattern;
 
 /// Headers that are about the bytes as the upstream sent them.
 const OF_THE_PLAIN_BYTES: [&str; 5] =
@@ -192,67 +181,6 @@ impl Coding {
             Coding::Gzip => "gzip",
         }
     }
-
-    fn start(self, levels: Levels) -> io::Result<Box<dyn Coder>> {
-        Ok(match self {
-            Coding::Gzip => {
-                let level = flate2::Compression::new(levels.gzip);
-                Box::new(Stream(GzEncoder::new(Vec::new(), level)))
-            }
-            Coding::Brotli => {
-                let quality = i32::try_from(levels.brotli).unwrap_or_default();
-                let params =
-                    BrotliEncoderParams { quality, lgwin: BROTLI_WINDOW, ..Default::default() };
-                let writer = CompressorWriter::with_params(Vec::new(), BROTLI_BUFFER, &params);
-                Box::new(Stream(Brotli { writer: Some(writer), rest: Vec::new() }))
-            }
-            Coding::Zstd => {
-                let level = i32::try_from(levels.zstd).unwrap_or_default();
-                let mut encoder = ZstdEncoder::new(Vec::new(), level)?;
-                encoder.window_log(ZSTD_WINDOW)?;
-                Box::new(Stream(encoder))
-            }
-        })
-    }
-}
-
-/// A type of content, or several: what stands before and behind the star.
-#[derive(Clone, Debug, PartialEq)]
-enum Pattern {
-    Exact(String),
-    Any { before: String, behind: String },
-}
-
-impl Pattern {
-    fn read(text: &str, field: &str) -> Result<Pattern, SettingsError> {
-        let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+*/".contains(&byte);
-        let slashes = text.bytes().filter(|&byte| byte == b'/').count();
-        let stars = text.bytes().filter(|&byte| byte == b'*').count();
-        if slashes != 1 || stars > 1 || !text.bytes().all(letter) {
-            let message = format!("`{}` is no type of content", text.escape_debug());
-            let help = "write one such as `application/json`, `text/*` or `application/*+json`";
-            return Err(wrong(field, message, help));
-        }
-        let text = text.to_ascii_lowercase();
-        Ok(match text.split_once('*') {
-            None => Pattern::Exact(text),
-            Some((before, behind)) => {
-                Pattern::Any { before: before.to_owned(), behind: behind.to_owned() }
-            }
-        })
-    }
-
-    fn fits(&self, kind: &[u8]) -> bool {
-        match self {
-            Pattern::Exact(text) => kind.eq_ignore_ascii_case(text.as_bytes()),
-            Pattern::Any { before, behind } => {
-                let (before, behind) = (before.as_bytes(), behind.as_bytes());
-                kind.len() > before.len() + behind.len()
-                    && kind[..before.len()].eq_ignore_ascii_case(before)
-                    && kind[kind.len() - behind.len()..].eq_ignore_ascii_case(behind)
-            }
-        }
-    }
 }
 
 /// The settings once they are checked; every core's instance is a copy.
@@ -298,7 +226,7 @@ impl Filter for Compress {
         response.vary("Accept-Encoding").expect("invariant: the name is a token");
         let accepted = request.head.all(request.raw(), b"accept-encoding");
         let Some(coding) = self.choose(accepted) else { return };
-        let Ok(coder) = coding.start(self.levels) else { return };
+        let Ok(coder) = coder::start(coding, self.levels) else { return };
         weaken(response);
         set(&mut response.edits, "Content-Encoding", coding.token().as_bytes());
         for name in OF_THE_PLAIN_BYTES {
@@ -386,102 +314,6 @@ fn weaken(response: &mut Response) {
     let Some(tag) = response.header("etag").filter(|tag| !tag.starts_with(b"W/")) else { return };
     let weak = [b"W/", tag].concat();
     set(&mut response.edits, "ETag", &weak);
-}
-
-/// An encoder that writes to memory.
-struct Stream<W>(W);
-
-/// What the libraries' encoders have in common.
-trait Encoder: Write {
-    /// What has been written so far and not yet been taken.
-    fn written(&mut self) -> &mut Vec<u8>;
-
-    fn end(&mut self) -> io::Result<()>;
-}
-
-impl<W: Encoder> Stream<W> {
-    fn take(&mut self, out: &mut Vec<u8>) {
-        out.append(self.0.written());
-    }
-}
-
-impl<W: Encoder> fmt::Debug for Stream<W> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a compressor")
-    }
-}
-
-impl<W: Encoder> Coder for Stream<W> {
-    fn code(&mut self, data: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-        self.0.write_all(data)?;
-        self.take(out);
-        Ok(())
-    }
-
-    fn flush(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
-        self.0.flush()?;
-        self.take(out);
-        Ok(())
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
-        self.0.end()?;
-        self.take(out);
-        Ok(())
-    }
-}
-
-impl Encoder for GzEncoder<Vec<u8>> {
-    fn written(&mut self) -> &mut Vec<u8> {
-        self.get_mut()
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        self.try_finish()
-    }
-}
-
-impl Encoder for ZstdEncoder<'static, Vec<u8>> {
-    fn written(&mut self) -> &mut Vec<u8> {
-        self.get_mut()
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        self.do_finish()
-    }
-}
-
-/// Brotli ends where its writer does.
-struct Brotli {
-    writer: Option<CompressorWriter<Vec<u8>>>,
-    /// What is written once the writer has ended.
-    rest: Vec<u8>,
-}
-
-impl Write for Brotli {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.writer.as_mut().map_or(Ok(0), |writer| writer.write(data))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.writer.as_mut().map_or(Ok(()), CompressorWriter::flush)
-    }
-}
-
-impl Encoder for Brotli {
-    fn written(&mut self) -> &mut Vec<u8> {
-        match &mut self.writer {
-            Some(writer) => writer.get_mut(),
-            None => &mut self.rest,
-        }
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        if let Some(writer) = self.writer.take() {
-            self.rest = writer.into_inner();
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -623,7 +455,7 @@ mod tests {
         let object = |n| format!("{{\"id\":{}}},", n * 7919 % 1009);
         let text: String = (0..40_000).map(object).collect();
         for coding in [Coding::Gzip, Coding::Brotli, Coding::Zstd] {
-            let mut coder = coding.start(Levels::default()).unwrap();
+            let mut coder = coder::start(coding, Levels::default()).unwrap();
             let mut out = Vec::new();
             coder.code(b"data: one\n\n", &mut out).unwrap();
             coder.flush(&mut out).unwrap();

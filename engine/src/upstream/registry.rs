@@ -4,19 +4,21 @@
 //! ([`SharedLock`]). A worker takes no part in that: it reads one number a pick, the upstream's
 //! epoch, and looks at the endpoints' words only when that has changed. What it counts is its own.
 
+mod held;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use ringway_config as config;
 use tokio::sync::{Notify, mpsc};
 
-use super::health::{Change, Group, Health, Member, WHOLE, Wanted};
+use super::health::{Member, WHOLE, Wanted};
 use super::state::{Counts, EndpointState};
 use super::{Addresses, Plan};
 use crate::clock;
 use crate::limits::FAILING;
 use crate::shared::{Shared, SharedEpoch, SharedFlag, SharedLatest, SharedLock};
+use held::{Held, wanted};
 
 /// The largest weight that can be set, as in the file.
 const MAX_WEIGHT: u32 = 1_000_000;
@@ -41,13 +43,6 @@ struct Book {
     /// In the order of the snapshot.
     upstreams: Vec<Held>,
     places: HashMap<String, usize>,
-}
-
-struct Held {
-    plan: Shared<Plan>,
-    group: Group,
-    members: Shared<Members>,
-    panics: bool,
 }
 
 /// What workers look up when they adopt a snapshot or are told new addresses.
@@ -335,119 +330,9 @@ impl Registry {
     }
 }
 
-/// The endpoints that an upstream shall have.
-fn wanted(plan: &Plan, addresses: &Addresses) -> Vec<Wanted> {
-    let mut wanted: Vec<Wanted> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
-    for target in &plan.settings.targets {
-        for &address in addresses.get(&target.addr).into_iter().flatten() {
-            if seen.insert(address) {
-                wanted.push((address, target.addr.to_string(), target.weight));
-            }
-        }
-    }
-    wanted
-}
-
 impl Book {
     fn find(&mut self, upstream: &str) -> Option<&mut Held> {
         let at = *self.places.get(upstream)?;
         self.upstreams.get_mut(at)
-    }
-}
-
-impl Held {
-    /// True when nothing is new: ten thousand upstreams may come with a snapshot of which one is.
-    fn is_as(&self, plan: &Shared<Plan>, addresses: &Addresses) -> bool {
-        let targets = plan.settings.targets.iter();
-        let mut found = targets.flat_map(|t| addresses.get(&t.addr).into_iter().flatten());
-        let mut count = 0;
-        let mut known = |address| {
-            count += 1;
-            self.members.states.contains_key(address)
-        };
-        Shared::same(&self.plan, plan) && found.all(&mut known) && count == self.group.members.len()
-    }
-
-    /// Tells workers of a change, and then people, who may rely on what they read.
-    fn changed(&mut self, address: SocketAddr, change: &Change, now: Duration) {
-        if let Some(state) = self.members.states.get(&address) {
-            state.forgive();
-        }
-        self.publish(now);
-        let upstream = self.plan.name.as_str();
-        let member = self.group.members.iter().find(|member| member.address == address);
-        let why = member.map_or("", |member| member.why.as_str());
-        match change {
-            Change::Unhealthy => {
-                tracing::warn!(upstream, endpoint = %address, why, "an endpoint is unhealthy");
-            }
-            Change::Recovered => {
-                tracing::info!(upstream, endpoint = %address, "an endpoint is healthy again");
-            }
-            Change::Ejected(time) => {
-                let time = config::Period(*time);
-                tracing::warn!(
-                    upstream, endpoint = %address, ?time, "an endpoint is ejected for its failures"
-                );
-            }
-            Change::Returned => {
-                tracing::info!(upstream, endpoint = %address, "an endpoint is back from ejection");
-            }
-        }
-    }
-
-    /// Writes down for workers what each endpoint counts for, if that has changed.
-    fn publish(&mut self, now: Duration) {
-        let mut changed = false;
-        for (member, weight) in self.group.weights(now) {
-            if let Some(state) = self.members.states.get(&member.address) {
-                changed |= state.publish(weight, member.draining);
-            }
-        }
-        if changed {
-            self.members.epoch.bump();
-        }
-        let panics = self.group.panics();
-        if panics != self.panics {
-            self.panics = panics;
-            let upstream = self.plan.name.as_str();
-            match panics {
-                true => tracing::warn!(
-                    upstream,
-                    "too few endpoints are healthy (panic_threshold): using all of them"
-                ),
-                false => tracing::info!(upstream, "using healthy endpoints only, as usual"),
-            }
-        }
-    }
-
-    fn view(&self, now: Duration) -> impl Iterator<Item = EndpointView> {
-        self.group.weights(now).map(move |(member, weight)| {
-            let state = match (member.draining, member.health) {
-                (true, _) => Standing::Draining,
-                (_, Health::Healthy) => Standing::Healthy,
-                (_, Health::Rising { .. }) => Standing::SlowStart,
-                (_, Health::Ejected { .. }) => Standing::Ejected,
-                (_, Health::Unhealthy) => Standing::Unhealthy,
-            };
-            let left = match member.health {
-                Health::Ejected { until } => Some(until.saturating_sub(now).as_millis()),
-                _ => None,
-            };
-            let counts = self.members.states.get(&member.address).map(|state| state.counts());
-            EndpointView {
-                upstream: self.plan.name.clone(),
-                address: member.address,
-                target: member.target.clone(),
-                state,
-                ejected_for_ms: left.map(|left| u64::try_from(left).unwrap_or(u64::MAX)),
-                why: member.why.clone(),
-                weight: member.weight,
-                set_weight: member.set_weight,
-                used: weight > 0,
-                counts: counts.unwrap_or_default(),
-            }
-        })
     }
 }

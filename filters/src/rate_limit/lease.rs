@@ -11,10 +11,42 @@
 //! clients turn away is little, and is lost to the bucket only once. Nothing is given back: what
 //! came back could be lent again, and be older in the end than `d`.
 
-use super::algorithm::Taken;
+use super::algorithm::{Algorithm, SECOND, Taken};
+
+/// The longest that a core holds credits.
+const LEASE_SPAN: u64 = SECOND / 100;
+
+/// The share of a burst that may be on lease: so much less is there at once.
+const LEASE_SHARE: u64 = 100;
+
+/// Credits that all cores take together in the span of a lease, at least: with fewer, each request
+/// takes its own.
+const LEASE_CREDITS: u64 = 32;
 
 /// Parts of the span for which a core takes credits at once.
 const PARTS: u64 = 8;
+
+/// How a core leases credits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LeaseTerms {
+    /// For how long.
+    pub(super) span: u64,
+    /// How many at once.
+    pub(super) most: u64,
+}
+
+/// Makes room for leases in a bucket that is large and fast enough for them (see above).
+pub(super) fn leased(algorithm: Algorithm) -> (Algorithm, Option<LeaseTerms>) {
+    if let Algorithm::TokenBucket { interval, depth } = algorithm {
+        let span = LEASE_SPAN.min(depth / LEASE_SHARE);
+        let credits = span / interval;
+        if credits >= LEASE_CREDITS {
+            let terms = LeaseTerms { span, most: credits / 8 };
+            return (Algorithm::TokenBucket { interval, depth: depth - span }, Some(terms));
+        }
+    }
+    (algorithm, None)
+}
 
 /// What one core holds of one bucket.
 #[derive(Debug, Clone, Default)]

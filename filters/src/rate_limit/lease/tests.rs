@@ -4,8 +4,7 @@ use proptest::prelude::*;
 use ringway_engine::balance::Rng;
 use ringway_engine::shared::SharedKeys;
 
-use super::super::algorithm::{Algorithm, SECOND};
-use super::super::{LeaseTerms, Taking, leased};
+use super::super::Taking;
 use super::*;
 
 /// A limit and the cores that share it.
