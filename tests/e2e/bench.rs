@@ -91,7 +91,7 @@ fn the_load_alone(driver: Driver) {
   - name: slow
     path: /slow
     filters:
-      - fault_injection: {delay: {time: 1s, percent: 100}}
+      - fault: {delay: {time: 1s, percent: 100}}
     respond: {body: at last}
 ";
     let gateway = Gateway::start(driver, route);
