@@ -239,7 +239,7 @@ fn an_adaptive_limit_passes_what_is_borne(driver: Driver) {
     (0..200).for_each(|_| drop(client.get("/").expect(200)));
 }
 
-/// An upstream that works on so many requests at once, each for 10 ms; the others wait.
+/// An upstream that works on so many requests at once, each for 8 ms; the others wait.
 #[derive(Clone, Default)]
 struct Slots(Arc<(Mutex<SlotsState>, Condvar)>);
 
@@ -265,7 +265,7 @@ impl Slots {
         let mut state = self.0.1.wait_while(state, |state| state.free <= 0).unwrap();
         state.free -= 1;
         drop(state);
-        let end = Instant::now() + Duration::from_millis(10);
+        let end = Instant::now() + Duration::from_millis(8);
         while let Some(left) = end.checked_duration_since(Instant::now()) {
             thread::park_timeout(left);
         }
@@ -292,7 +292,7 @@ impl Drop for End<'_> {
 
 fn an_adaptive_limit_follows_an_upstream_that_slows_down_and_recovers(driver: Driver) {
     let slots = Slots::default();
-    slots.add(16);
+    slots.add(8);
     let working = slots.clone();
     let origin = Origin::script(move |connection| {
         while connection.request()?.is_some() {
@@ -304,7 +304,7 @@ fn an_adaptive_limit_follows_an_upstream_that_slows_down_and_recovers(driver: Dr
     let limit = "
         filters:
           - concurrency_limit:
-              adaptive: {min: 2, max: 16}
+              adaptive: {min: 1, max: 8}
     ";
     let workers = "
         workers:
@@ -322,7 +322,7 @@ fn an_adaptive_limit_follows_an_upstream_that_slows_down_and_recovers(driver: Dr
                     assert_eq!(answer.expect_error(503).field("retry-after"), Some("1"));
                     shed.fetch_add(1, Ordering::Relaxed);
                     // Not as polite as it is asked to be, but no storm.
-                    client.dawdle(Duration::from_millis(10));
+                    client.dawdle(Duration::from_millis(25));
                 }
             }
         }
@@ -331,20 +331,20 @@ fn an_adaptive_limit_follows_an_upstream_that_slows_down_and_recovers(driver: Dr
     let most = || {
         slots.take_most();
         let before = passed.load(Ordering::Relaxed);
-        eventually("some pass", || passed.load(Ordering::Relaxed) >= before + 20);
+        eventually("some pass", || passed.load(Ordering::Relaxed) >= before + 10);
         slots.take_most()
     };
     thread::scope(|scope| {
-        (0..24).for_each(|_| drop(scope.spawn(ask)));
+        (0..12).for_each(|_| drop(scope.spawn(ask)));
         // However this scene ends, they do.
         let _end = End(&done);
-        eventually("as many as the origin bears", || most() >= 12);
-        slots.add(-12);
+        eventually("as many as the origin bears", || most() >= 7);
+        slots.add(-7);
         let before = shed.load(Ordering::Relaxed);
-        eventually("no more than a slow one bears, and a few that wait", || most() <= 8);
+        eventually("no more than a slow one bears, and a few that wait", || most() <= 4);
         assert!(shed.load(Ordering::Relaxed) > before);
-        slots.add(12);
-        eventually("as many as before", || most() >= 12);
+        slots.add(7);
+        eventually("as many as before", || most() >= 7);
     });
 }
 
