@@ -23,6 +23,13 @@ fn complaint(arguments: &[&str]) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
+fn complete(arguments: &[&str]) -> String {
+    let output = bench(arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// All kinds of work through both drivers, each for a moment.
 #[test]
 fn every_kind_of_work_is_done_without_an_error() {
@@ -79,17 +86,19 @@ fn what_is_not_there_is_named_with_the_remedy() {
 
 /// The load alone, in both loops, at a gateway of somebody else.
 fn the_load_alone(driver: Driver) {
-    let route = "routes:\n  - {name: pong, path: /pong, respond: {body: pong}}\n";
+    let route = "routes:
+  - {name: pong, path: /pong, respond: {body: pong}}
+  - name: slow
+    path: /slow
+    filters:
+      - fault: {delay: {time: 1s, percent: 100}}
+    respond: {body: at last}
+";
     let gateway = Gateway::start(driver, route);
     let url = format!("http://{}/pong", gateway.address());
     let figures = |more: &[&str]| {
-        let output = bench(
-            &[&["--json", "--seconds", "0.5", "--target", &url, "--connections", "4"], more]
-                .concat(),
-        );
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
-        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+        let few = ["--json", "--seconds", "0.5", "--target", &url, "--connections", "4"];
+        serde_json::from_str::<Value>(&complete(&[&few, more].concat())).unwrap()
     };
     let closed = figures(&[]);
     assert!(closed["answers"].as_u64().unwrap() > 0, "{closed}");
@@ -99,6 +108,9 @@ fn the_load_alone(driver: Driver) {
     let open = figures(&["--rate", "20"]);
     assert!((1..200).contains(&open["answers"].as_u64().unwrap()), "{open}");
     assert_eq!(open["errors"], 0, "{open}");
+    // Slower than the whole turn, which waits for one answer therefore.
+    let slow = complete(&["--seconds", "0.1", "--target", &url.replace("pong", "slow")]);
+    assert!(slow.contains(" 0 errors"), "{slow}");
     let missing = complaint(&["--seconds", "0.1", "--target", &url.replace("pong", "ping")]);
     assert!(missing.contains("answered with status 404"), "{missing}");
 }
