@@ -8,7 +8,7 @@
 //!     retry_on: [502, 503, 504]            # or 5xx, connect_failure, reset, timeout
 //!     methods: [GET, HEAD, PUT, DELETE]    # which may be sent twice
 //!     backoff: {base: 25ms, max: 250ms}
-//!     obey_retry_after: true               # or not sent again at all, if that is too long
+//!     obey_retry_after: true               # or not sent again at all; by default not looked at
 //!     per_try_timeout: 1s                  # what each attempt may take until its answer begins
 //!     max_body: 64KiB                      # bodies up to this size can be sent again
 //!     budget: {percent: 20, minimum: 10}
@@ -26,10 +26,10 @@
 //! ("full jitter"), so that the clients of an upstream that stumbles do not come back all at once.
 //!
 //! An upstream that answers 429 or 503 with `Retry-After` (RFC 9110 §10.2.3, seconds or a date)
-//! says how long it wants to be left alone. A retry waits at least that long, and is not made where
-//! that is longer than `backoff.max`, or than there is time: then the client gets the answer and
-//! can wait itself. `obey_retry_after: false` is for an upstream whose other endpoints may well
-//! answer at once.
+//! says how long it wants to be left alone. Mostly that is one endpoint of several, and another
+//! answers at once, so a retry does not wait for it. With `obey_retry_after: true` a retry waits at
+//! least that long, and is not made where that is longer than `backoff.max`, or than there is time:
+//! then the client gets the answer and can wait itself.
 //!
 //! The budget keeps retries from bringing an upstream down for good: within the last ten seconds
 //! there may be `percent` retries to a hundred requests, and `minimum` in any case. An attempt that
@@ -108,7 +108,7 @@ impl Default for Settings {
             retry_on: vec![Cause::Status(502), Cause::Status(503), Cause::Status(504)],
             methods: methods.map(str::to_owned).into(),
             backoff: Backoff::default(),
-            obey_retry_after: true,
+            obey_retry_after: false,
             per_try_timeout: None,
             max_body: Bytes::kib(64),
             budget: Budget::default(),
@@ -425,7 +425,7 @@ mod tests {
                 }
             }
         };
-        let blueprint = build(", retry_on: [429, 502, 503]");
+        let blueprint = build(", retry_on: [429, 502, 503], obey_retry_after: true");
         let filter = blueprint.instance(&core());
         for (status, value, pause) in [
             (503, "0", Some(0.0)),
@@ -450,7 +450,7 @@ mod tests {
         blueprint.measures(&mut measures);
         let too_soon = measures.iter().find(|one| one.name == "retries_too_soon_total");
         assert_eq!(too_soon.unwrap().value, 3.0);
-        let deaf = build(", obey_retry_after: false").instance(&core());
+        let deaf = build("").instance(&core());
         assert_eq!(ask(&*deaf, 503, "31"), Some(0.0));
     }
 
