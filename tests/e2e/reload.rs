@@ -21,6 +21,7 @@ scenes![
     what_is_wrong_changes_nothing,
     the_workers_cannot_change,
     a_file_that_is_gone_is_told_as_such,
+    a_pipe_in_place_of_the_file_holds_nobody_up,
     the_level_of_the_log_follows,
     the_format_of_the_log_cannot_change,
     listeners_come_and_go,
@@ -173,6 +174,28 @@ fn a_file_that_is_gone_is_told_as_such(driver: Driver) {
     assert_eq!(gateway.get("/").expect(200).text(), "here");
     assert!(gateway.reload(&saying("back")).contains(" reloaded why="));
     assert_eq!(gateway.get("/").expect(200).text(), "back");
+}
+
+/// To open one waits for who writes to it, and nobody does.
+fn a_pipe_in_place_of_the_file_holds_nobody_up(driver: Driver) {
+    let gateway = Gateway::start(driver, &saying("before"));
+    let process = gateway.process().to_string();
+    std::fs::remove_file(gateway.path()).unwrap();
+    make_pipe(gateway.path());
+    assert!(gateway.reload_again().contains("not reloaded, nothing has changed"));
+    gateway.await_log(&["a pipe, a device or a socket is not read a second time"]);
+    let (code, said) = cli::run(&["reload", "--pid", &process, "--dry-run"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("a pipe"), "{said}");
+    std::fs::remove_file(gateway.path()).unwrap();
+    gateway.reload(&saying("after"));
+    assert_eq!(gateway.get("/").expect(200).text(), "after");
+}
+
+/// Makes a named pipe.
+pub(crate) fn make_pipe(path: &std::path::Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
 }
 
 fn the_level_of_the_log_follows(driver: Driver) {
