@@ -40,6 +40,7 @@ scenes![
     a_breaker_stays_open,
     what_was_taken_of_a_limit_stays_taken,
     a_hundred_reloads_under_load_cost_nobody_anything,
+    many_reloads_in_a_row_leave_nothing_behind,
 ];
 
 /// A file with one route that answers with this text.
@@ -644,4 +645,20 @@ fn a_hundred_reloads_under_load_cost_nobody_anything(driver: Driver) {
     eprintln!(
         "{driver:?}: {served} requests, {warm} KiB after {WARM} reloads, {now} KiB after all"
     );
+}
+
+/// Reloads of that scene: an even number, and more than a worker sweeps in the time of a scene.
+const QUICK: usize = 240;
+
+/// Each takes away the endpoint of the one before, and with it the connection that was kept.
+fn many_reloads_in_a_row_leave_nothing_behind(driver: Driver) {
+    let origins = [Origin::echo(), Origin::echo()];
+    let gateway = Gateway::forward(driver, &origins[0]);
+    let mut client = gateway.client();
+    for turn in 1..=QUICK {
+        gateway.reload(&forward_route(&origins[turn % 2], ""));
+        client.get("/").expect(200);
+    }
+    assert_eq!(origins[1].connections(), QUICK / 2);
+    origins[1].await_ended(QUICK / 2);
 }
