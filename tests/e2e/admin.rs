@@ -22,6 +22,7 @@ scenes![
     clients_that_never_ask_make_room,
     it_is_not_ready_while_it_drains,
     it_reloads_the_file_or_says_what_is_wrong,
+    a_reload_that_takes_for_ever_does_not_hold_the_end_up,
     a_reload_may_change_the_token_but_not_the_place,
     an_endpoint_is_drained_and_weighed,
     it_tells_the_last_errors,
@@ -458,6 +459,25 @@ fn it_reloads_the_file_or_says_what_is_wrong(driver: Driver) {
     assert_eq!((&reloads["good"], &reloads["failed"]), (&1.into(), &1.into()), "{reloads:#}");
     assert!(reloads["failure"].as_str().is_some_and(|why| why.contains("prefx")), "{reloads:#}");
     operator.send("GET", "/reload", &[], "").answer().expect_error(405);
+}
+
+/// What is waited for here is a secret that a pipe shall give, to which nobody writes.
+fn a_reload_that_takes_for_ever_does_not_hold_the_end_up(driver: Driver) {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("secret");
+    crate::reload::make_pipe(&pipe);
+    let local = crate::harness::dedent(LOCAL);
+    let route = "routes:\n  - {name: all, prefix: /, respond: {body: hi}";
+    let mut gateway = Gateway::start(driver, &format!("{local}{route}}}\n"));
+    let mut operator = Operator::of(&gateway);
+    let auth = format!("auth: {{type: jwt, secret_file: {}}}", pipe.display());
+    gateway.rewrite(&format!("{local}{route}, filters: [{{{auth}}}]}}\n"));
+    operator.send("POST", "/reload", &["Content-Type: application/json"], "");
+    // To open it waits until the gateway has opened it.
+    let opened = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    gateway.terminate();
+    assert_eq!(gateway.exit().code(), Some(0));
+    drop(opened);
 }
 
 fn a_reload_may_change_the_token_but_not_the_place(driver: Driver) {
