@@ -44,7 +44,13 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     match (open(&arguments.old), open(&arguments.new)) {
         (Ok(old), Ok(new)) => show(&compare(&old, &new), arguments.json),
         (old, new) => {
-            [old.err(), new.err()].into_iter().flatten().for_each(|trouble| trouble.tell());
+            let troubles = [old.err(), new.err()].into_iter().flatten();
+            if arguments.json {
+                let diagnostics: Vec<_> = troubles.flat_map(|t| t.diagnostics().0).collect();
+                out_json(&serde_json::json!({ "diagnostics": diagnostics }));
+            } else {
+                troubles.for_each(|trouble| trouble.tell());
+            }
             Exit::Failed
         }
     }
