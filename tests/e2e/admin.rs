@@ -25,6 +25,7 @@ scenes![
     a_reload_that_takes_for_ever_does_not_hold_the_end_up,
     a_reload_may_change_the_token_but_not_the_place,
     an_endpoint_is_drained_and_weighed,
+    what_is_set_for_an_endpoint_outlasts_a_reload,
     it_tells_the_last_errors,
     a_scrape_every_10_ms_hurts_nobody,
 ];
@@ -553,6 +554,42 @@ fn an_endpoint_is_drained_and_weighed(driver: Driver) {
     ] {
         operator.post(place, body).expect_error(status);
     }
+}
+
+fn what_is_set_for_an_endpoint_outlasts_a_reload(driver: Driver) {
+    let origins = ["one", "two", "three"].map(Origin::saying);
+    let [first, second, third] = [0, 1, 2].map(|at| origins[at].address);
+    let local = crate::harness::dedent(LOCAL);
+    let file = |weight: u32, balance: &str| {
+        format!(
+            "{local}upstreams:\n  shop:\n    balance: {balance}\n    targets: [{{addr: \"{first}\"}}, \
+             {{addr: \"{second}\", weight: {weight}}}, {{addr: \"{third}\"}}]\nroutes:\n  - {{name: \
+             all, prefix: /, upstream: shop}}\n"
+        )
+    };
+    let gateway = Gateway::start(driver, &file(1, "round_robin"));
+    let mut operator = Operator::of(&gateway);
+    let place = |endpoint| format!("/upstreams/shop/endpoints/{endpoint}");
+    operator.post(&place(first), r#"{"drain": true}"#).expect(200);
+    operator.post(&place(second), r#"{"weight": 3}"#).expect(200);
+    gateway.reload(&file(1, "least_requests"));
+    gateway.reload(&file(1, "round_robin"));
+    let mut client = gateway.client();
+    let mut served = |count: usize| {
+        let before = [0, 1, 2].map(|at| origins[at].count());
+        (0..count).for_each(|_| drop(client.get("/").expect(200)));
+        [0, 1, 2].map(|at| origins[at].count() - before[at])
+    };
+    assert_eq!(served(8), [0, 6, 2]);
+    // Who writes another weight into the file means that one.
+    gateway.reload(&file(7, "round_robin"));
+    assert_eq!(served(8), [0, 7, 1]);
+    let status = operator.get("/status").expect(200).json();
+    let endpoints = &status["upstreams"][0]["endpoints"];
+    assert_eq!(
+        (&endpoints[0]["state"], &endpoints[1]["set_weight"]),
+        (&"draining".into(), &().into())
+    );
 }
 
 fn it_tells_the_last_errors(driver: Driver) {

@@ -264,6 +264,7 @@ fn listeners_come_and_go(driver: Driver) {
     let address = taken.local_addr().unwrap();
     let line = gateway.reload(&listen(&format!("{any}, \"{address}\"")));
     assert!(line.contains("not reloaded") && line.contains(&address.to_string()), "{line}");
+    assert!(line.contains("another program has this port"), "{line}");
     Client::connect(second).get("/").expect(200);
 }
 
