@@ -73,8 +73,8 @@ impl FileArgument {
         build_after(loaded, before).map_err(Trouble::Wrong)
     }
 
-    /// Reads it again while a gateway serves by what it said before. What may keep its reader waiting
-    /// for ever, as a pipe does whose other end nobody has, is not read.
+    /// Reads it again while a gateway serves by what it said before. What may keep its reader
+    /// waiting for ever, as a pipe does whose other end nobody has, is not read.
     pub(crate) fn open_again(&self, before: Before<'_>) -> Result<Opened, Trouble> {
         match std::fs::metadata(&self.path) {
             Ok(found) if !found.is_file() && !found.is_dir() => Err(self.no_file()),

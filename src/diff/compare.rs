@@ -173,8 +173,8 @@ impl Comparison<'_> {
         common(&self.old.config) != common(&self.new.config)
     }
 
-    /// Of routes that no request reaches any more, the filters that kept requests out and that those
-    /// requests pass no more: the route that takes them has none of this kind.
+    /// Of routes that no request reaches any more, the filters that kept requests out and that
+    /// those requests pass no more: the route that takes them has none of this kind.
     fn lost_in_shadow(&self, routes: &Things) -> Vec<Lost> {
         let shadowed = self.shadowed();
         if shadowed.is_empty() {

@@ -561,11 +561,20 @@ fn what_is_set_for_an_endpoint_outlasts_a_reload(driver: Driver) {
     let [first, second, third] = [0, 1, 2].map(|at| origins[at].address);
     let local = crate::harness::dedent(LOCAL);
     let file = |weight: u32, balance: &str| {
-        format!(
-            "{local}upstreams:\n  shop:\n    balance: {balance}\n    targets: [{{addr: \"{first}\"}}, \
-             {{addr: \"{second}\", weight: {weight}}}, {{addr: \"{third}\"}}]\nroutes:\n  - {{name: \
-             all, prefix: /, upstream: shop}}\n"
-        )
+        let rest = format!(
+            "
+            upstreams:
+              shop:
+                balance: {balance}
+                targets:
+                  - {{addr: \"{first}\"}}
+                  - {{addr: \"{second}\", weight: {weight}}}
+                  - {{addr: \"{third}\"}}
+            routes:
+              - {{name: all, prefix: /, upstream: shop}}
+            "
+        );
+        format!("{local}{}", crate::harness::dedent(&rest))
     };
     let gateway = Gateway::start(driver, &file(1, "round_robin"));
     let mut operator = Operator::of(&gateway);
