@@ -16,7 +16,7 @@ use crate::connection;
 use crate::io::Stream;
 use crate::limits::{EXHAUSTION_OVER, HANDOVER_SLACK, SWEEP_EVERY};
 use crate::listen::Bound;
-use crate::worker::{Message, Worker};
+use crate::worker::{Colleague, Message, Worker};
 
 /// A listening socket of one worker.
 pub(crate) struct Listener {
@@ -104,15 +104,13 @@ fn admit(worker: &Rc<Worker>, stream: monoio::net::TcpStream, peer: SocketAddr) 
         tracing::debug!(worker = worker.id, %peer, "connection refused: over the limit");
         return;
     };
-    let Some(other) = less_loaded(worker) else {
+    let Some(colleague) = promise(worker) else {
         connection::spawn(worker, Stream::new(stream, &worker.deadlines), peer, admission);
         return;
     };
     // SAFETY: `into_raw_fd` gives up a descriptor that nobody else owns: no operation on the
     // fresh stream has been started, so there is no other reference to it.
     let socket = unsafe { OwnedFd::from_raw_fd(stream.into_raw_fd()) };
-    let colleague = &worker.common.colleagues[other];
-    colleague.promised.take();
     match colleague.mailbox.send(Message::Socket(socket, peer, admission)) {
         Ok(()) => worker.shard.handed_over.add(1),
         Err(message) => {
@@ -122,6 +120,21 @@ fn admit(worker: &Rc<Worker>, stream: monoio::net::TcpStream, peer: SocketAddr) 
             }
         }
     }
+}
+
+/// The worker that is to serve the next connection instead of this one; it waits for it before it
+/// ends. None while the gateway drains: that worker may have ended already, and what comes into its
+/// mailbox then, nobody hears.
+fn promise(worker: &Worker) -> Option<&Colleague> {
+    let colleague = &worker.common.colleagues[less_loaded(worker)?];
+    colleague.promised.take();
+    // Only after the promise, and both in the one order that all cores see: so either the drain is
+    // seen here, or the promise there.
+    if worker.common.draining.is_up() {
+        colleague.promised.give();
+        return None;
+    }
+    Some(colleague)
 }
 
 /// The worker with the fewest connections, when it has clearly fewer than this one.
@@ -154,5 +167,65 @@ pub(crate) fn take_over(
             connection::spawn(worker, Stream::new(stream, &worker.deadlines), peer, admission);
         }
         Err(error) => tracing::error!(worker = worker.id, %error, "cannot take a connection over"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringway_config::Config;
+
+    use super::*;
+    use crate::compute::Pool;
+    use crate::filter::{Blueprint, Settings, SettingsError};
+    use crate::limits::MAILBOX;
+    use crate::live::Live;
+    use crate::shared::{Mailbox, Shared, SharedBudget, SharedLatest};
+    use crate::snapshot::Snapshot;
+    use crate::upstream::Registry;
+    use crate::worker::Common;
+
+    #[derive(PartialEq)]
+    enum NoFilter {}
+
+    impl Settings for NoFilter {
+        fn build(&self) -> Result<Shared<dyn Blueprint>, SettingsError> {
+            match *self {}
+        }
+    }
+
+    /// The first of two workers, which has ten connections more than the other.
+    fn busy() -> Worker {
+        let snapshot = Snapshot::build(&Config::<NoFilter>::default()).unwrap();
+        let colleague = || Colleague {
+            mailbox: Mailbox::new(MAILBOX).unwrap().0,
+            shard: Shared::default(),
+            promised: SharedBudget::new(u64::MAX),
+        };
+        let common = Common {
+            live: Shared::new(Live::new(Shared::new(snapshot), Vec::new())),
+            addresses: SharedLatest::new(Shared::default()),
+            places: Shared::new(crate::admission::Places::new(u64::MAX, u64::MAX)),
+            colleagues: vec![colleague(), colleague()],
+            pool: Pool::start().unwrap(),
+            logs: Shared::default(),
+            errors: crate::recent::Errors::default(),
+            io_uring: false,
+            draining: crate::shared::SharedFlag::default(),
+            registry: Shared::new(Registry::new(2)),
+        };
+        common.colleagues[0].shard.connections.add(10);
+        Worker::new(0, false, Shared::new(common))
+    }
+
+    #[test]
+    fn nothing_is_promised_to_a_worker_that_may_have_ended() {
+        let worker = busy();
+        let other = &worker.common.colleagues[1];
+        assert!(promise(&worker).is_some_and(|found| std::ptr::eq(found, other)));
+        assert_eq!(other.promised.taken(), 1, "it waits for what is on its way");
+        other.promised.give();
+        worker.common.draining.raise();
+        assert!(promise(&worker).is_none());
+        assert_eq!(other.promised.taken(), 0, "it waits for nothing");
     }
 }

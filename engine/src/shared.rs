@@ -164,11 +164,13 @@ impl SharedBudget {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Takes one unit; false when all are taken.
+    /// Takes one unit; false when all are taken. All cores see this, [`SharedBudget::taken`] and
+    /// what is done with a [`SharedFlag`] in one order, so that who takes and then finds a flag
+    /// down is seen by whoever looks after the flag is up.
     pub fn take(&self) -> bool {
         let limit = self.limit();
         self.taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < limit).then_some(n + 1))
+            .fetch_update(Ordering::SeqCst, Ordering::Relaxed, |n| (n < limit).then_some(n + 1))
             .is_ok()
     }
 
@@ -179,7 +181,7 @@ impl SharedBudget {
 
     /// How many units are taken now.
     pub fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
+        self.taken.load(Ordering::SeqCst)
     }
 }
 
@@ -190,7 +192,7 @@ pub struct SharedFlag(AtomicBool);
 impl SharedFlag {
     /// Raises the flag; true when it was down, so exactly one caller sees true.
     pub fn raise(&self) -> bool {
-        !self.0.swap(true, Ordering::AcqRel)
+        !self.0.swap(true, Ordering::SeqCst)
     }
 
     /// Lowers the flag.
@@ -200,7 +202,7 @@ impl SharedFlag {
 
     /// True while the flag is up.
     pub fn is_up(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.load(Ordering::SeqCst)
     }
 }
 
