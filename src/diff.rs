@@ -20,8 +20,9 @@ pub(crate) use compare::compare;
 Shows which routes, upstreams, filters and settings NEW adds, removes and changes, field by field;
 values that are secret or come from the environment are not shown. Then what deserves a second look:
 routes that no request reaches any more, and routes that lose a filter. In CAPITALS stands what
-opens a route to more than before: that it loses a filter that keeps others out, or that such a
-filter asks less of its requests. The environment is that of this command.
+opens a route to more than before: that it loses a filter that keeps others out, by itself or to a
+route without one that takes all its requests, or that such a filter asks less of its requests. The
+environment is that of this command.
 
 `ringway reload --dry-run` does the same with what a running gateway serves by and its file.
 
