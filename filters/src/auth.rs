@@ -44,7 +44,7 @@
 //!       - type: api_key                # X-API-Key, or what `from` says
 //!         consumers:
 //!           - name: billing
-//!             key_hash: 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8
+//!             key_hash: 7bf6d3fe2745a59f19969d0e5139ca02f880c5798a09d07bbfec3079299388cb
 //!             expires: 2030-01-31      # never, if left out
 //!             routes: [invoices]       # all, if left out
 //!       - type: basic
