@@ -68,7 +68,8 @@ pub struct Settings {
     /// opened anew on SIGUSR1. A socket is a stream socket of the Unix domain.
     pub output: LogOutput,
     /// Headers that are logged beside the usual fields. With a template, its
-    /// `${request_header_NAME}` and `${response_header_NAME}` are for that.
+    /// `${request_header_NAME}` and `${response_header_NAME}` are for that, the name in lower case
+    /// and with `_` for `-`: `${request_header_x_tenant}`.
     pub headers: LoggedHeaders,
     /// What is not to be read in the log.
     pub redact: LogRedaction,
