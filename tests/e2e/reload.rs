@@ -444,9 +444,6 @@ fn a_dry_run_changes_nothing(driver: Driver) {
     assert_eq!(cli::run(&dry_run).0, Some(0));
 }
 
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: \
-                      websocket\r\n\r\n";
-
 /// Two routes to `origin`, `/stays` and `/goes`; the second only while it is there.
 fn staying_and_going(origin: &Origin, drain: &str, goes: bool) -> String {
     let route = |name: &str, settings: &str| {
@@ -463,14 +460,7 @@ fn staying_and_going(origin: &Origin, drain: &str, goes: bool) -> String {
 /// What waits in a tunnel for nothing notices too; a route that only changes is still there, and
 /// one that comes back in time has never been gone.
 fn tunnels_of_routes_that_stay_go_on_and_others_drain(driver: Driver) {
-    let origin = Origin::script(|connection| {
-        connection.request()?;
-        connection.write(SWITCH)?;
-        while let Ok(byte) = connection.wire.exactly(1) {
-            connection.write(byte)?;
-        }
-        Ok(())
-    });
+    let origin = Origin::parrot();
     let gateway = Gateway::start(driver, &staying_and_going(&origin, "1h", true));
     let open = |target: &str| {
         let mut client = gateway.client();
