@@ -18,13 +18,18 @@ pub(crate) struct Until {
 impl Until {
     /// Of an attempt that begins now; the usual one may take as long as it likes.
     pub(crate) fn of(exchange: &Exchange) -> Option<Until> {
-        if exchange.deadline.is_none() && exchange.try_timeout.is_none() {
-            return None;
-        }
-        let own = exchange.try_timeout.map(|time| clock::now() + time);
-        let own = own.map(|at| Until { at, whole_exchange: false });
-        let whole = exchange.deadline.map(|at| Until { at, whole_exchange: true });
-        own.into_iter().chain(whole).min_by_key(|until| until.at)
+        Until::of_attempt(exchange.try_timeout, Until::of_exchange(exchange))
+    }
+
+    /// Of the whole exchange.
+    pub(crate) fn of_exchange(exchange: &Exchange) -> Option<Until> {
+        exchange.deadline.map(|at| Until { at, whole_exchange: true })
+    }
+
+    /// Of an attempt that has this time from now on, and no more than there is for the exchange.
+    pub(crate) fn of_attempt(time: Option<Duration>, exchange: Option<Until>) -> Option<Until> {
+        let own = time.map(|time| Until { at: clock::now() + time, whole_exchange: false });
+        own.into_iter().chain(exchange).min_by_key(|until| until.at)
     }
 
     pub(crate) fn left(&self) -> Duration {

@@ -35,7 +35,9 @@ scenes![
     a_refusal_is_one_however_long_it_is,
     an_attempt_has_its_own_time,
     an_exchange_that_takes_too_long_is_answered_504,
-    an_upload_that_takes_too_long_is_answered_504,
+    an_upload_that_takes_too_long_is_answered_408,
+    a_slow_client_opens_no_breaker,
+    the_time_of_an_attempt_begins_when_the_body_has_come,
     an_answer_that_takes_too_long_breaks_off,
     an_answer_that_nobody_takes_breaks_off,
     a_pause_does_not_outlast_the_exchange,
@@ -621,7 +623,7 @@ fn an_exchange_that_takes_too_long_is_answered_504(driver: Driver) {
     client.get("/").expect_error(504);
 }
 
-fn an_upload_that_takes_too_long_is_answered_504(driver: Driver) {
+fn an_upload_that_takes_too_long_is_answered_408(driver: Driver) {
     let origin = Origin::echo();
     let gateway = Gateway::forward_route(driver, &origin, TOTAL);
     let mut client = gateway.client();
@@ -631,10 +633,56 @@ fn an_upload_that_takes_too_long_is_answered_504(driver: Driver) {
     let drops = (0..50).find(|_| client.send(b"x").wire.listen(Duration::from_millis(50)).0 > 0);
     let took = sent.elapsed();
     assert!(drops.is_some() && took >= Duration::from_millis(500), "{drops:?} drops in {took:?}");
-    client.answer().expect_error(504);
+    client.answer().expect_error(408);
     client.expect_end();
     origin.await_ended(1);
     assert_eq!(origin.count(), 0, "half a request is no request");
+}
+
+/// Or a few of them could have the upstream taken from everybody else.
+fn a_slow_client_opens_no_breaker(driver: Driver) {
+    let origin = Origin::echo();
+    let filters = "
+        filters:
+          - timeout: {total: 500ms}
+          - retry: {methods: [POST], retry_on: [5xx, timeout], per_try_timeout: 200ms}
+          - circuit_breaker: {threshold: 1, timeout: 1d, failures: [5xx, timeout, reset]}
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, filters);
+    // More than is kept, and less: the body goes up in two ways.
+    for length in ["100", "1000000"] {
+        let mut client = gateway.client();
+        client.request("POST", "/", &[&format!("Content-Length: {length}")]).send("x");
+        client.answer().expect_error(408);
+    }
+    gateway.get("/").expect(200);
+    assert_eq!((origin.count(), origin.connections()), (1, 3), "nothing was sent again");
+}
+
+fn the_time_of_an_attempt_begins_when_the_body_has_come(driver: Driver) {
+    let silent = AtomicBool::new(false);
+    let origin = Origin::script(move |connection| {
+        while let Some(request) = connection.request()? {
+            if silent.swap(true, Ordering::SeqCst) {
+                connection.await_end();
+                return Ok(());
+            }
+            connection.write(ok(&request.body.len().to_string()))?;
+        }
+        Ok(())
+    });
+    let retry = "
+        filters:
+          - retry: {per_try_timeout: 200ms, retry_on: [502]}
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, retry);
+    for expected in [200, 504] {
+        let mut client = gateway.client();
+        client.request("PUT", "/", &["Content-Length: 2"]).send("x");
+        assert!(!client.dawdle(Duration::from_millis(800)), "the client may take its time");
+        client.send("y").answer().expect(expected);
+    }
+    gateway.await_log(&["try_timeout"]);
 }
 
 /// Bytes that go on coming are no reason to go on for ever.
