@@ -43,6 +43,7 @@ use ringway_engine::filter::{
 };
 use ringway_engine::shared::{
     BreakerLimits, BreakerState, PROBES_MOST, Pass, RatioLimit, Shared, SharedBreaker, SharedTable,
+    SharedWindow,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -59,6 +60,9 @@ const USUAL_WINDOW: Period = Period::from_secs(10);
 /// The requests that `error_ratio` needs where no number is asked for.
 const USUAL_MINIMUM: u32 = 20;
 
+/// The most that can be asked for: so many can be told apart from more in any window.
+const MOST_MINIMUM: u32 = 30_000;
+
 /// When an upstream is spared, and for how long.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -69,7 +73,7 @@ pub struct Settings {
     pub error_ratio: Option<f64>,
     /// Over which time `error_ratio` counts, 1s to 1h. Without this, 10s.
     pub window: Option<Period>,
-    /// How many requests the window must have before `error_ratio` means anything, 1 to 1,000,000.
+    /// How many requests the window must have before `error_ratio` means anything, 1 to 30,000.
     /// Without this, 20.
     pub minimum_requests: Option<u32>,
     /// How long it stays open, 100ms to 1d.
@@ -125,10 +129,10 @@ impl Settings {
             return Err(wrong("window", message, "write a time from `1s` to `1h`"));
         }
         if let Some(minimum) = self.minimum_requests
-            && !(1..=1_000_000).contains(&minimum)
+            && !(1..=MOST_MINIMUM).contains(&minimum)
         {
             let message = format!("{minimum} is no number of requests");
-            return Err(wrong("minimum_requests", message, "write a number from 1 to 1000000"));
+            return Err(wrong("minimum_requests", message, "write a number from 1 to 30000"));
         }
         if !(Period::from_millis(100)..=Period::from_secs(86_400)).contains(&self.timeout) {
             let message = format!("{} is no time to stay open", self.timeout);
@@ -161,7 +165,7 @@ impl Settings {
     }
 }
 
-const _: () = assert!(PROBES_MOST >= 1000);
+const _: () = assert!(PROBES_MOST >= 1000 && SharedWindow::SURE as u32 >= MOST_MINIMUM);
 
 /// The breakers of all routes that have this filter, by route and upstream.
 type Breakers = SharedTable<(String, String), SharedBreaker>;
@@ -494,6 +498,7 @@ mod tests {
         refuse("minimum_requests: 3", "minimum_requests", "error_ratio");
         refuse("error_ratio: 0.5, window: 10ms", "window", "1s");
         refuse("error_ratio: 0.5, minimum_requests: 0", "minimum_requests", "from 1");
+        refuse("error_ratio: 0.5, minimum_requests: 30001", "minimum_requests", "to 30000");
         refuse("timeout: 0s", "timeout", "100ms");
         refuse("half_open_max: 0", "half_open_max", "from 1");
         refuse("failures: []", "failures", "empty");
