@@ -206,8 +206,9 @@ struct Fallback {
     needed: Shared<SharedTotal>,
 }
 
-/// The note of an exchange that shall be answered instead, unless it is sent again first.
-const ANSWERED: u64 = 1;
+/// The note of an exchange that shall be answered instead, or by the other upstream, unless it is
+/// sent again first.
+const WANTED: u64 = 1;
 
 impl Filter for Fallback {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
@@ -219,7 +220,7 @@ impl Filter for Fallback {
 
     fn on_attempt(&self, exchange: &mut Exchange) -> Verdict {
         // Something else was done first, such as a retry.
-        if self.answer.is_some() && exchange.note(self) == ANSWERED {
+        if self.answer.is_some() && exchange.note(self) == WANTED {
             exchange.set_note(self, 0);
         }
         Verdict::Continue
@@ -231,21 +232,22 @@ impl Filter for Fallback {
         }
         match &self.answer {
             Some(answer) => {
-                exchange.set_note(self, ANSWERED);
+                exchange.set_note(self, WANTED);
                 Next::Answer(Box::new(answer.clone()))
             }
             None if exchange.upstream == *self.upstream => Next::Accept,
-            None => Next::Upstream(self.upstream.clone()),
+            None => {
+                exchange.set_note(self, WANTED);
+                Next::Upstream(self.upstream.clone())
+            }
         }
     }
 
     fn on_end(&self, record: &Record<'_>) {
         let exchange = record.exchange;
-        let needed = match self.answer {
-            Some(_) => exchange.note(self) == ANSWERED,
-            None => exchange.upstream == *self.upstream,
-        };
-        if needed {
+        // The other upstream may be asked first as well, where the route has several.
+        let asked = self.answer.is_some() || exchange.upstream == *self.upstream;
+        if asked && exchange.note(self) == WANTED {
             self.needed.add_one();
         }
     }
@@ -305,6 +307,27 @@ mod tests {
         filter.on_outcome(&mut exchange, &Outcome::Answered(500));
         end(&exchange);
         assert_eq!(count(), 1.0);
+    }
+
+    /// A route with several upstreams may ask the other one first.
+    #[test]
+    fn another_upstream_counts_only_where_it_was_needed() {
+        let blueprint = build("- fallback: {on: [5xx], upstream: b}").unwrap();
+        let filter = blueprint.instance(&core());
+        for (asked, expected) in [(["b"].as_slice(), 0.0), (&["a"], 0.0), (&["a", "b"], 1.0)] {
+            let mut exchange = Exchange::new(clock::now());
+            for upstream in asked {
+                exchange.upstream.clear();
+                exchange.upstream.push_str(upstream);
+                filter.on_attempt(&mut exchange);
+                filter.on_outcome(&mut exchange, &Outcome::Answered(500));
+            }
+            let (error, ended) = (None, clock::now());
+            filter.on_end(&Record { exchange: &exchange, status: 500, error, ended });
+            let mut measures = Vec::new();
+            blueprint.measures(&mut measures);
+            assert_eq!(measures[0].value, expected, "{asked:?}");
+        }
     }
 
     #[test]
