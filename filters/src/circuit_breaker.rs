@@ -16,7 +16,8 @@
 //! Each upstream of a route has a breaker of its own. Closed, it lets everything pass and counts.
 //! Open, it lets nothing pass. After `timeout` it is half-open: it lets `half_open_max` requests
 //! pass; when all of them go well it closes, and when one fails it opens again. A request that
-//! comes to nothing (its client left) makes room for another.
+//! comes to nothing (its client left) makes room for another, and so does one that has not come to
+//! anything after another `timeout` or two: its client may be slow to send.
 //!
 //! What counts is that an answer begins and which status it has, not how its body ends. A request
 //! that is refused by one endpoint and taken by another at once has not failed. Every attempt of a

@@ -14,6 +14,7 @@ scenes![
     workers_share_one_breaker,
     a_share_of_failures_opens_the_breaker,
     a_client_that_leaves_gives_its_probe_back,
+    a_client_that_dawdles_keeps_no_breaker_half_open,
     a_retry_goes_to_another_endpoint,
     an_error_status_is_retried_over_the_same_connections,
     retries_stop_at_their_number,
@@ -158,6 +159,22 @@ fn a_client_that_leaves_gives_its_probe_back(driver: Driver) {
     // A timeout is no failure here and no success either: the probe's place is free again.
     eventually("a probe is let through", || client.get("/hang").status == 504);
     assert_eq!(client.get("/good").expect(200).text(), "good");
+}
+
+/// The only probe is a request whose body does not come to its end.
+fn a_client_that_dawdles_keeps_no_breaker_half_open(driver: Driver) {
+    let (origin, on) = switched();
+    let breaker = "filters: [{circuit_breaker: {threshold: 1, timeout: 300ms}}]";
+    let gateway = Gateway::forward_route(driver, &origin, breaker);
+    let mut client = gateway.client();
+    assert_eq!(client.get("/").expect(503).text(), "no");
+    on.store(true, Ordering::SeqCst);
+    assert!(!client.dawdle(Duration::from_millis(400)));
+    let mut slow = gateway.client();
+    slow.request("POST", "/", &["Content-Length: 2"]).send("x");
+    assert!(!slow.dawdle(Duration::from_millis(100)));
+    eventually("another probe is let through", || client.get("/").status == 200);
+    assert_eq!(slow.send("y").answer().expect(200).text(), "good");
 }
 
 /// A route to two origins, with further settings.
