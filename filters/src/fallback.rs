@@ -210,6 +210,10 @@ struct Fallback {
 /// sent again first.
 const WANTED: u64 = 1;
 
+/// The note of an exchange whose other upstream has failed as well: two such filters would send it
+/// back and forth.
+const ASKED: u64 = 2;
+
 impl Filter for Fallback {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
         if self.answer.is_none() {
@@ -235,7 +239,13 @@ impl Filter for Fallback {
                 exchange.set_note(self, WANTED);
                 Next::Answer(Box::new(answer.clone()))
             }
-            None if exchange.upstream == *self.upstream => Next::Accept,
+            None if exchange.note(self) == ASKED => Next::Accept,
+            None if exchange.upstream == *self.upstream => {
+                if exchange.note(self) == WANTED {
+                    exchange.set_note(self, ASKED);
+                }
+                Next::Accept
+            }
             None => {
                 exchange.set_note(self, WANTED);
                 Next::Upstream(self.upstream.clone())
@@ -246,8 +256,8 @@ impl Filter for Fallback {
     fn on_end(&self, record: &Record<'_>) {
         let exchange = record.exchange;
         // The other upstream may be asked first as well, where the route has several.
-        let asked = self.answer.is_some() || exchange.upstream == *self.upstream;
-        if asked && exchange.note(self) == WANTED {
+        let answers = self.answer.is_some() || exchange.upstream == *self.upstream;
+        if answers && exchange.note(self) != 0 {
             self.needed.add_one();
         }
     }
@@ -282,8 +292,11 @@ mod tests {
         exchange.upstream.push('a');
         let next = filter.on_outcome(&mut exchange, &Outcome::Answered(500));
         assert_eq!(next, Next::Upstream("b".into()));
-        exchange.upstream = "b".to_owned();
-        assert_eq!(filter.on_outcome(&mut exchange, &Outcome::Answered(500)), Next::Accept);
+        // The upstream of another such filter is no reason to come back.
+        for upstream in ["b", "c", "b"] {
+            exchange.upstream = upstream.to_owned();
+            assert_eq!(filter.on_outcome(&mut exchange, &Outcome::Answered(500)), Next::Accept);
+        }
     }
 
     #[test]

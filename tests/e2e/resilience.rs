@@ -27,6 +27,7 @@ scenes![
     a_fallback_answers_for_an_upstream_that_failed,
     a_fallback_answers_for_an_open_breaker,
     another_upstream_is_asked_after_the_retries,
+    each_of_several_fallbacks_is_asked_once,
     a_body_is_sent_again_when_that_is_asked_for,
     a_body_that_is_too_long_is_not_sent_again,
     a_body_goes_on_where_the_attempt_before_left_it,
@@ -414,6 +415,20 @@ fn another_upstream_is_asked_after_the_retries(driver: Driver) {
     }
     assert_eq!((bad.count(), backup.count()), (12, 4));
     assert!(bad.requests().iter().all(|request| request.body == b"hello"));
+}
+
+fn each_of_several_fallbacks_is_asked_once(driver: Driver) {
+    let bad = Origin::answering(UNAVAILABLE);
+    let target = format!("targets:\n      - addr: http://{}\n", bad.address);
+    let upstreams = format!("upstreams:\n  b:\n    {target}  c:\n    {target}");
+    let filters = "
+        filters:
+          - fallback: {on: [503], upstream: b}
+          - fallback: {on: [503], upstream: c}
+    ";
+    let gateway = Gateway::start(driver, &format!("{upstreams}{}", forward_route(&bad, filters)));
+    assert_eq!(gateway.get("/").expect(503).text(), "no");
+    assert_eq!(bad.count(), 3);
 }
 
 const REPLAY: &str = "
