@@ -21,7 +21,8 @@
 //!
 //! What counts is that an answer begins and which status it has, not how its body ends. A request
 //! that is refused by one endpoint and taken by another at once has not failed. Every attempt of a
-//! `retry` counts by itself.
+//! `retry` counts by itself. That the time of a `timeout` is over counts where the upstream had
+//! three quarters of it, and not where the client was slow to send.
 //!
 //! # Answers
 //!
@@ -38,6 +39,7 @@ use std::rc::Rc;
 
 use ringway_config::Period;
 use ringway_engine::clock;
+use ringway_engine::error::Error;
 use ringway_engine::exchange::{Answer, Exchange, Hold};
 use ringway_engine::filter::{
     Blueprint, Core, Filter, Measure, Next, Outcome, SettingsError, Verdict,
@@ -347,10 +349,12 @@ impl CircuitBreaker {
         match outcome {
             // Another filter did not let it pass: the upstream was not asked.
             Outcome::Denied(_) => breaker.abandoned(pass),
+            // The client's fault or the gateway's: also where others had most of the time.
+            Outcome::Failed(Error::Client(_) | Error::Gateway(_)) => breaker.abandoned(pass),
             _ if is_failure() => breaker.failed(pass, self.core, clock::now()),
             Outcome::Answered(_) => breaker.succeeded(pass, self.core, clock::now),
-            // The client's fault, the gateway's, or one that is not to count.
-            Outcome::Failed(_) => breaker.abandoned(pass),
+            // One that is not to count.
+            Outcome::Failed(Error::Upstream(_)) => breaker.abandoned(pass),
         }
     }
 
@@ -378,7 +382,7 @@ impl CircuitBreaker {
 mod tests {
     use std::net::SocketAddr;
 
-    use ringway_engine::error::{ClientError, Error, UpstreamError};
+    use ringway_engine::error::{ClientError, GatewayError, UpstreamError};
 
     use super::*;
     use crate::tests::{build, core, refused};
@@ -440,8 +444,10 @@ mod tests {
         let filter = build("- circuit_breaker: {threshold: 1}").unwrap().instance(&core());
         let mut exchange = exchange("a");
         assert!(matches!(filter.on_attempt(&mut exchange), Verdict::Continue));
-        let error = Error::from(ClientError::BodyTimeout);
-        filter.on_outcome(&mut exchange, &Outcome::Failed(&error));
+        for error in [ClientError::BodyTimeout.into(), Error::from(GatewayError::Timeout)] {
+            filter.on_outcome(&mut exchange, &Outcome::Failed(&error));
+            assert!(matches!(filter.on_attempt(&mut exchange), Verdict::Continue));
+        }
         assert!(matches!(filter.on_attempt(&mut exchange), Verdict::Continue));
         filter.on_outcome(&mut exchange, &Outcome::Denied(503));
         assert_eq!(attempt(&*filter, &mut exchange, Some(404)), None);

@@ -39,6 +39,7 @@ scenes![
     an_exchange_that_takes_too_long_is_answered_504,
     an_upload_that_takes_too_long_is_answered_408,
     a_slow_client_opens_no_breaker,
+    an_upstream_is_to_blame_for_its_own_time,
     the_time_of_an_attempt_begins_when_the_body_has_come,
     an_answer_that_takes_too_long_breaks_off,
     an_answer_that_nobody_takes_breaks_off,
@@ -689,6 +690,25 @@ fn a_slow_client_opens_no_breaker(driver: Driver) {
     }
     gateway.get("/").expect(200);
     assert_eq!((origin.count(), origin.connections()), (1, 3), "nothing was sent again");
+}
+
+/// Neither does one that leaves the upstream less time than it needs; but an upstream that had it all
+/// and did not answer is to blame.
+fn an_upstream_is_to_blame_for_its_own_time(driver: Driver) {
+    let origin = silent();
+    let filters = "
+        filters:
+          - timeout: {total: 1s}
+          - circuit_breaker: {threshold: 1, timeout: 1d}
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, filters);
+    let mut client = gateway.client();
+    client.request("POST", "/", &["Content-Length: 2"]).send("x");
+    assert!(!client.dawdle(Duration::from_millis(400)));
+    client.send("y").answer().expect_error(504);
+    gateway.get("/").expect_error(504);
+    gateway.get("/").expect_error(503);
+    assert_eq!(origin.count(), 2);
 }
 
 fn the_time_of_an_attempt_begins_when_the_body_has_come(driver: Driver) {
