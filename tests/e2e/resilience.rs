@@ -692,8 +692,8 @@ fn a_slow_client_opens_no_breaker(driver: Driver) {
     assert_eq!((origin.count(), origin.connections()), (1, 3), "nothing was sent again");
 }
 
-/// Neither does one that leaves the upstream less time than it needs; but an upstream that had it all
-/// and did not answer is to blame.
+/// Neither does one that leaves the upstream less time than it needs; but an upstream that had it
+/// all and did not answer is to blame.
 fn an_upstream_is_to_blame_for_its_own_time(driver: Driver) {
     let origin = silent();
     let filters = "
