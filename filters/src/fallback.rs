@@ -17,7 +17,8 @@
 //!
 //! `on` is about what the attempt came to in the end: where a `retry` of the same route has an
 //! attempt left, that goes first, whichever of the two filters stands first. `denied` is an attempt
-//! that a filter did not let pass, such as an open `circuit_breaker`.
+//! that a filter did not let pass, such as an open `circuit_breaker`. Of two `fallback` of one
+//! route that both fit, the one further down decides, as answers pass the filters backward.
 //!
 //! Another upstream is asked once, and only when the request can be sent again: its body had come
 //! with its head, or has no more than `max_body`. What comes of that is the answer.
