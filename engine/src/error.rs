@@ -79,6 +79,10 @@ pub enum UpstreamError {
     /// The answer did not begin within the time that a filter gives each attempt.
     #[error("{0} did not answer within the time of one attempt")]
     TryTimeout(SocketAddr),
+    /// The answer did not begin within the time that a filter gives the whole exchange, most of
+    /// which the upstream had.
+    #[error("{0} did not answer within the time of the whole exchange")]
+    ExchangeTimeout(SocketAddr),
     /// The answer's head is not one.
     #[error("bad response head from {0}: {1}")]
     Head(SocketAddr, HeadError),
@@ -114,7 +118,7 @@ pub enum GatewayError {
     /// A filter that codes bodies cannot go on.
     #[error("the response cannot be coded: {0}")]
     Coder(io::Error),
-    /// The time that a filter gives the whole exchange was over.
+    /// The time that a filter gives the whole exchange was over, and no upstream had most of it.
     #[error("the time for the whole exchange is over")]
     Timeout,
     /// More attempts were asked for than one exchange may make.
@@ -168,6 +172,7 @@ impl Error {
             Error::Upstream(U::Closed(_)) => (502, "upstream_closed", true),
             Error::Upstream(U::FirstByteTimeout(_)) => (504, "first_byte_timeout", true),
             Error::Upstream(U::TryTimeout(_)) => (504, "try_timeout", true),
+            Error::Upstream(U::ExchangeTimeout(_)) => (504, "timeout", true),
             Error::Upstream(U::Head(..)) => (502, "bad_response_head", true),
             Error::Upstream(U::Interim(_)) => (502, "endless_interim", true),
             Error::Upstream(U::UnaskedUpgrade(_)) => (502, "unasked_upgrade", true),
@@ -207,7 +212,7 @@ impl Error {
                 | U::Interim(_)
                 | U::UnaskedUpgrade(_),
             ) => "response_head",
-            Error::Gateway(G::Timeout) => "exchange",
+            Error::Upstream(U::ExchangeTimeout(_)) | Error::Gateway(G::Timeout) => "exchange",
             Error::Upstream(U::Truncated(_) | U::Body(..) | U::TooLarge(_) | U::Stalled(_))
             | Error::Gateway(G::Coder(_)) => "response_body",
         }

@@ -339,6 +339,7 @@ async fn attempt(
             }
             let served = connection.served;
             let (answered, repeatable) = (Cell::new(false), Cell::new(repeatable));
+            let (until, time) = (Cell::new(until), exchange.try_timeout);
             let max_body = exchange.request.most_body(route.max_body);
             let endpoint = lease.endpoint.clone();
             let attempt = Attempt {
@@ -351,6 +352,7 @@ async fn attempt(
                 from,
                 served,
                 until,
+                time,
                 answered,
                 repeatable,
             };

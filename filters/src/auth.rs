@@ -349,9 +349,13 @@ impl Auth {
         }
         if let Some(header) = &self.settings.consumer_header
             && !identity.consumer.is_empty()
-            && exchange.request.edits.set(header, identity.consumer.as_bytes()).is_err()
         {
-            tracing::debug!(header, "a consumer's name cannot stand in a header and is left out");
+            let name = identity.consumer.as_str();
+            // With white space around it, it would be read as the name of somebody else.
+            let plain = name.trim_matches([' ', '\t']) == name;
+            if !plain || exchange.request.edits.set(header, name.as_bytes()).is_err() {
+                tracing::debug!(header, "a consumer's name cannot stand in a header, left out");
+            }
         }
         exchange.identity = Some(identity);
         Verdict::Continue

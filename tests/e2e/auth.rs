@@ -30,6 +30,7 @@ const JWT: &str = "
           type: jwt
           secret: a-secret-of-the-scenes-with-32-bytes-and-more
           claims_to_headers: {sub: X-User-ID, realm.roles: X-Roles}
+          consumer_header: X-Consumer
           exclude_paths: [/public]
 ";
 
@@ -120,10 +121,15 @@ fn the_upstream_is_told_who_asks_by_the_gateway_alone(driver: Driver) {
         "sub": "alice", "realm": {"roles": ["admin", "user"]}, "exp": seconds(60)
     }));
     let bob = signed(&json!({"sub": "bob\r\nX-User-ID: root", "exp": seconds(60)}));
+    // What stands around a value is no part of it (RFC 9110 §5.5): to a service these are `root`.
+    let carol = signed(&json!({
+        "sub": " root\t", "realm": {"roles": ["user", " root"]}, "exp": seconds(60)
+    }));
     let fields = |token| [&forged[..], &[token]].concat();
     client.get_with("/", &fields(&alice)).expect(200);
     client.get_with("/", &fields(&alice)).expect(200);
     client.get_with("/", &fields(&bob)).expect(200);
+    client.get_with("/", &fields(&carol)).expect(200);
     client.get_with("/public/a", &forged).expect(200);
     let requests = origin.requests();
     for request in &requests {
@@ -133,6 +139,7 @@ fn the_upstream_is_told_who_asks_by_the_gateway_alone(driver: Driver) {
     }
     for request in &requests[..2] {
         assert_eq!(request.field("x-user-id"), Some("alice"));
+        assert_eq!(request.field("x-consumer"), Some("alice"));
         assert_eq!(request.field("x-roles"), Some("admin,user"));
         assert!(request.field("authorization").is_some());
     }
