@@ -217,15 +217,21 @@ impl Stock {
         made
     }
 
+    /// Frees a slice: a part of what one snapshot has left behind, or all of several small ones, so
+    /// that reloads in a quick row leave no heap of them.
     fn clear_remains(&self) {
         let mut all = self.remains.borrow_mut();
-        if let Some(remains) = all.last_mut() {
-            let left = |len: usize| len.saturating_sub(RETIRED_AT_ONCE);
+        let mut room = RETIRED_AT_ONCE;
+        while let Some(remains) = all.last_mut() {
+            let parts = remains.chains.len().max(remains.upstreams.len());
+            let left = |len: usize| len.saturating_sub(room);
             remains.chains.truncate(left(remains.chains.len()));
             remains.upstreams.truncate(left(remains.upstreams.len()));
-            if remains.chains.is_empty() && remains.upstreams.is_empty() {
-                all.pop();
+            if parts >= room {
+                return;
             }
+            room -= parts.max(1);
+            all.pop();
         }
     }
 
