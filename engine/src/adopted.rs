@@ -13,7 +13,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use crate::balance::Rng;
-use crate::filter::{Blueprint, Chain, Core, Filter};
+use crate::filter::{Blueprint, Chain, Core, Filter, Link};
 use crate::limits::RETIRED_AT_ONCE;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -75,7 +75,7 @@ impl Adopted {
     /// Adopts the newest snapshot of the stock. Cannot fail.
     pub(crate) fn new(stock: &Rc<Stock>) -> Rc<Adopted> {
         let snapshot = stock.current.borrow().clone();
-        let global = snapshot.global_filters.iter().map(|f| stock.instance(f)).collect();
+        let global = snapshot.global_filters.iter().map(|f| stock.link(f)).collect();
         let number = stock.adoptions.get().wrapping_add(1);
         let number = NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         stock.adoptions.set(number.get());
@@ -93,7 +93,7 @@ impl Adopted {
     pub(crate) fn chain(&self, at: usize) -> &Chain {
         self.chains[at].get_or_init(|| {
             let own = self.snapshot.routes[at].filters.iter();
-            let own = own.map(|filter| self.stock.instance(filter));
+            let own = own.map(|filter| self.stock.link(filter));
             Chain(self.global.0.iter().cloned().chain(own).collect())
         })
     }
@@ -181,6 +181,10 @@ impl Stock {
             Rc::strong_count(upstream) > 1
         });
         self.seat.unwanted.sweep();
+    }
+
+    fn link(&self, blueprint: &Shared<dyn Blueprint>) -> Link {
+        Link { name: blueprint.name(), filter: self.instance(blueprint) }
     }
 
     fn instance(&self, blueprint: &Shared<dyn Blueprint>) -> Rc<dyn Filter> {
