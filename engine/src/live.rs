@@ -3,17 +3,25 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
+use crate::carried::Carried;
 use crate::clock;
 use crate::shared::{Shared, SharedLatest};
 use crate::snapshot::Snapshot;
 
 /// What is running now.
 pub struct Live {
-    snapshot: SharedLatest<Snapshot>,
+    published: SharedLatest<Published>,
     reloads: SharedLatest<Reloads>,
     listening: SharedLatest<Vec<SocketAddr>>,
     /// When the process began to serve.
     pub started: SystemTime,
+}
+
+/// A snapshot, and what the filters of those before it have counted. Both change at once, or a
+/// scrape in between would see what is counted twice, or not at all.
+struct Published {
+    snapshot: Shared<Snapshot>,
+    carried: Shared<Carried>,
 }
 
 /// What became of the reloads so far.
@@ -34,9 +42,10 @@ pub struct Reloads {
 impl Live {
     /// Begins with `snapshot`, listening on these addresses.
     pub(crate) fn new(snapshot: Shared<Snapshot>, listening: Vec<SocketAddr>) -> Live {
+        let published = Published { snapshot, carried: Shared::default() };
         Live {
             listening: SharedLatest::new(Shared::new(listening)),
-            snapshot: SharedLatest::new(snapshot),
+            published: SharedLatest::new(Shared::new(published)),
             reloads: SharedLatest::new(Shared::default()),
             started: clock::wall(),
         }
@@ -44,7 +53,13 @@ impl Live {
 
     /// The snapshot that requests are served by from now on.
     pub fn snapshot(&self) -> Shared<Snapshot> {
-        self.snapshot.get()
+        self.published.get().snapshot.clone()
+    }
+
+    /// The same snapshot, and what is to be added to what its filters count.
+    pub(crate) fn counted(&self) -> (Shared<Snapshot>, Shared<Carried>) {
+        let published = self.published.get();
+        (published.snapshot.clone(), published.carried.clone())
     }
 
     /// What became of the reloads so far.
@@ -64,7 +79,9 @@ impl Live {
 
     /// Another snapshot is published. Only the control thread calls this.
     pub(crate) fn publish(&self, snapshot: Shared<Snapshot>) {
-        self.snapshot.set(snapshot);
+        let last = self.published.get();
+        let carried = Shared::new(last.carried.over(&last.snapshot, &snapshot));
+        self.published.set(Shared::new(Published { snapshot, carried }));
     }
 
     /// Counts a reload. Only the thread that reloads calls this.

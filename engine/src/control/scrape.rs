@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use crate::carried::{OwnedLabels, of_route};
 use crate::filter::{Histogram, Measure};
+use crate::live::Live;
 use crate::metrics::{Kind, Shard, Text, process};
 use crate::shared::SharedCount;
-use crate::snapshot::Snapshot;
 use crate::upstream::{EndpointView, Standing};
 use crate::worker::Common;
 
@@ -18,7 +19,7 @@ pub(crate) fn encode(common: &Common) -> String {
     failures(&mut text, common);
     endpoints(&mut text, &common.registry.list());
     logs(&mut text, common);
-    filters(&mut text, &common.live.snapshot());
+    filters(&mut text, &common.live);
     process_usage(&mut text, common);
     text.finish()
 }
@@ -301,34 +302,34 @@ fn logs(text: &mut Text, common: &Common) {
     }
 }
 
-/// Labels that own their text.
-type OwnedLabels = Vec<(&'static str, String)>;
-
-/// What filters count, under the program's name and with the route's, family by family. Where two
-/// filters count under one name and labels, it is their sum.
-fn filters(text: &mut Text, snapshot: &Snapshot) {
+/// What filters count, under the program's name and with the route's, family by family. Where
+/// several count under one name and labels, it is their sum, with what those before a reload have
+/// counted; of a gauge, which may be a state or a bound, the largest.
+fn filters(text: &mut Text, live: &Live) {
+    let (snapshot, carried) = live.counted();
     let mut measures = BTreeMap::<_, (Measure, BTreeMap<OwnedLabels, f64>)>::new();
     let mut histograms = BTreeMap::<_, BTreeMap<OwnedLabels, Histogram>>::new();
     for (route, filter) in snapshot.filters() {
-        let complete = |labels: &OwnedLabels| {
-            let mut labels = labels.clone();
-            if let Some(route) = route.filter(|_| labels.iter().all(|(name, _)| *name != "route")) {
-                labels.insert(0, ("route", route.to_owned()));
-            }
-            labels
-        };
         let mut found = Vec::new();
         filter.measures(&mut found);
         for measure in found {
             let family = measures.entry(measure.name);
             let family = family.or_insert_with(|| (measure.clone(), BTreeMap::new()));
-            *family.1.entry(complete(&measure.labels)).or_default() += measure.value;
+            let Measure { name, counter, labels, value, .. } = measure;
+            let labels = of_route(route, labels);
+            if counter {
+                let begin = || carried.of(name, &labels);
+                *family.1.entry(labels.clone()).or_insert_with(begin) += value;
+            } else {
+                let shown = family.1.entry(labels).or_insert(value);
+                *shown = shown.max(value);
+            }
         }
         let mut found = Vec::new();
         filter.histograms(&mut found);
         for histogram in found {
             let series = histograms.entry(histogram.name).or_default();
-            series.entry(complete(&histogram.labels)).or_insert(histogram);
+            series.entry(of_route(route, histogram.labels.clone())).or_insert(histogram);
         }
     }
     for (name, (family, series)) in measures {
