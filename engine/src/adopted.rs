@@ -223,13 +223,18 @@ impl Stock {
 
     fn clear_remains(&self) {
         let mut all = self.remains.borrow_mut();
-        if let Some(remains) = all.last_mut() {
-            let left = |len: usize| len.saturating_sub(RETIRED_AT_ONCE);
-            remains.chains.truncate(left(remains.chains.len()));
-            remains.upstreams.truncate(left(remains.upstreams.len()));
-            if remains.chains.is_empty() && remains.upstreams.is_empty() {
-                all.pop();
+        let mut most = RETIRED_AT_ONCE;
+        // Several snapshots at a time where they are small, or reloads in a row would outrun this.
+        while most > 0
+            && let Some(remains) = all.last_mut()
+        {
+            most -= shorten(&mut remains.chains, most);
+            most -= shorten(&mut remains.upstreams, most);
+            if !remains.chains.is_empty() || !remains.upstreams.is_empty() {
+                return;
             }
+            all.pop();
+            most = most.saturating_sub(1);
         }
     }
 
@@ -260,4 +265,11 @@ impl Stock {
             self.rounds.set(self.rounds.get() - 1);
         }
     }
+}
+
+/// Takes up to `most` off the end, and says how many.
+fn shorten<T>(all: &mut Vec<T>, most: usize) -> usize {
+    let taken = all.len().min(most);
+    all.truncate(all.len() - taken);
+    taken
 }

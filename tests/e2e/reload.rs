@@ -39,6 +39,7 @@ scenes![
     a_breaker_stays_open,
     what_was_taken_of_a_limit_stays_taken,
     a_hundred_reloads_under_load_cost_nobody_anything,
+    reloads_in_a_row_do_not_outrun_what_is_freed,
 ];
 
 /// A file with one route that answers with this text.
@@ -621,4 +622,25 @@ fn a_hundred_reloads_under_load_cost_nobody_anything(driver: Driver) {
     eprintln!(
         "{driver:?}: {served} requests, {warm} KiB after {WARM} reloads, {now} KiB after all"
     );
+}
+
+/// Faster than a worker's heartbeat, each with a filter of some hundred kilobytes that has served.
+fn reloads_in_a_row_do_not_outrun_what_is_freed(driver: Driver) {
+    let file = |turn: usize| {
+        let routes = 10_000 - turn;
+        format!("global_filters:\n  - metrics: {{max_routes: {routes}}}\n{}", saying("hi"))
+    };
+    let gateway = Gateway::start(driver, &file(0));
+    let mut client = gateway.client();
+    let mut warm = 0;
+    for turn in 1..=200 {
+        let line = gateway.reload(&file(turn));
+        assert!(line.contains(" reloaded why="), "{line}");
+        client.get("/").expect(200);
+        if turn == 50 {
+            warm = gateway.rss_kib();
+        }
+    }
+    let now = gateway.rss_kib();
+    assert!(now < warm + 24 * 1024, "{warm} KiB after 50 reloads, {now} KiB after 200");
 }
