@@ -1,16 +1,23 @@
 //! What is running now, for whoever asks from another thread.
 
 use std::net::SocketAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::carried::Carried;
 use crate::clock;
-use crate::shared::{Shared, SharedLatest};
+use crate::shared::{Shared, SharedFlag, SharedLatest};
 use crate::snapshot::Snapshot;
+
+/// How often a scrape looks again because of a publication, and the pause before it does. One
+/// takes milliseconds; a number that is off once is better than a scrape that never ends.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(3);
 
 /// What is running now.
 pub struct Live {
     published: SharedLatest<Published>,
+    /// Up while another snapshot is being published.
+    publishing: SharedFlag,
     reloads: SharedLatest<Reloads>,
     listening: SharedLatest<Vec<SocketAddr>>,
     /// When the process began to serve.
@@ -46,6 +53,7 @@ impl Live {
         Live {
             listening: SharedLatest::new(Shared::new(listening)),
             published: SharedLatest::new(Shared::new(published)),
+            publishing: SharedFlag::default(),
             reloads: SharedLatest::new(Shared::default()),
             started: clock::wall(),
         }
@@ -56,10 +64,24 @@ impl Live {
         self.published.get().snapshot.clone()
     }
 
-    /// The same snapshot, and what is to be added to what its filters count.
-    pub(crate) fn counted(&self) -> (Shared<Snapshot>, Shared<Carried>) {
-        let published = self.published.get();
-        (published.snapshot.clone(), published.carried.clone())
+    /// What `of` makes of the snapshot and of what is to be added to what its filters count, at a
+    /// time when no other is published: what filters that are leaving have counted is not to be
+    /// seen before and behind the moment when it is taken over, or a counter could fall. May be
+    /// called several times, and waits for a publication that is under way.
+    pub(crate) fn counted<T>(&self, of: impl Fn(&Snapshot, &Carried) -> T) -> T {
+        let mut tries = 0;
+        loop {
+            let version = self.published.version();
+            let begun = self.publishing.is_up();
+            let published = self.published.get();
+            let result = of(&published.snapshot, &published.carried);
+            tries += 1;
+            let whole = !begun && !self.publishing.is_up() && self.published.version() == version;
+            if whole || tries == TRIES {
+                return result;
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// What became of the reloads so far.
@@ -79,9 +101,11 @@ impl Live {
 
     /// Another snapshot is published. Only the control thread calls this.
     pub(crate) fn publish(&self, snapshot: Shared<Snapshot>) {
+        self.publishing.raise();
         let last = self.published.get();
         let carried = Shared::new(last.carried.over(&last.snapshot, &snapshot));
         self.published.set(Shared::new(Published { snapshot, carried }));
+        self.publishing.lower();
     }
 
     /// Counts a reload. Only the thread that reloads calls this.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use crate::carried::{OwnedLabels, of_route};
+use crate::carried::{Carried, OwnedLabels, of_route};
 use crate::filter::{Histogram, Measure};
 use crate::live::Live;
 use crate::metrics::{Kind, Shard, Text, process};
 use crate::shared::SharedCount;
+use crate::snapshot::Snapshot;
 use crate::upstream::{EndpointView, Standing};
 use crate::worker::Common;
 
@@ -302,13 +303,18 @@ fn logs(text: &mut Text, common: &Common) {
     }
 }
 
-/// What filters count, under the program's name and with the route's, family by family. Where
-/// several count under one name and labels, it is their sum, with what those before a reload have
-/// counted; of a gauge, which may be a state or a bound, the largest.
-fn filters(text: &mut Text, live: &Live) {
-    let (snapshot, carried) = live.counted();
-    let mut measures = BTreeMap::<_, (Measure, BTreeMap<OwnedLabels, f64>)>::new();
-    let mut histograms = BTreeMap::<_, BTreeMap<OwnedLabels, Histogram>>::new();
+/// What filters count, family by family, by name and with the route's.
+#[derive(Default)]
+struct Counted {
+    measures: BTreeMap<&'static str, (Measure, BTreeMap<OwnedLabels, f64>)>,
+    histograms: BTreeMap<&'static str, BTreeMap<OwnedLabels, Histogram>>,
+}
+
+/// Where several filters count under one name and labels, it is their sum, with what those before
+/// a reload have counted; of a gauge, which may be a state or a bound, the largest.
+fn count(snapshot: &Snapshot, carried: &Carried) -> Counted {
+    let mut counted = Counted::default();
+    let Counted { measures, histograms } = &mut counted;
     for (route, filter) in snapshot.filters() {
         let mut found = Vec::new();
         filter.measures(&mut found);
@@ -332,6 +338,12 @@ fn filters(text: &mut Text, live: &Live) {
             series.entry(of_route(route, histogram.labels.clone())).or_insert(histogram);
         }
     }
+    counted
+}
+
+/// What filters count, under the program's name.
+fn filters(text: &mut Text, live: &Live) {
+    let Counted { measures, histograms } = live.counted(count);
     for (name, (family, series)) in measures {
         let kind = if family.counter { Kind::Counter } else { Kind::Gauge };
         text.family(&format!("ringway_{name}"), kind, family.help);
