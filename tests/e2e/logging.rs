@@ -19,6 +19,7 @@ scenes![
     what_no_route_takes_is_logged,
     failures_are_logged_with_their_phase,
     who_is_refused_is_logged_with_the_filter_that_did,
+    a_body_that_is_dropped_has_been_received,
     the_bytes_of_a_tunnel_are_those_it_carried,
     nothing_secret_and_nothing_that_breaks_a_line_is_logged,
     a_share_is_logged_and_what_is_slow_always,
@@ -221,6 +222,21 @@ fn who_is_refused_is_logged_with_the_filter_that_did(driver: Driver) {
         ["-", "-"],
     ];
     assert_eq!(said.collect::<Vec<_>>(), expected, "{records:#?}");
+}
+
+/// By an answer of the gateway's own, whether the body came with the head or behind the answer.
+fn a_body_that_is_dropped_has_been_received(driver: Driver) {
+    let folder = Folder::new();
+    let path = folder.path("access.log");
+    let gateway = Gateway::start(driver, &ping(&to_file(&path)));
+    let mut client = gateway.client();
+    client.post("/ping", b"four").expect(200);
+    client.request("POST", "/ping", &["Content-Length: 11"]).send("seven b").answer().expect(200);
+    await_records(&path, 1);
+    client.send("ytes");
+    client.post("/nowhere", b"five!").expect_error(404);
+    let bytes = await_records(&path, 3).iter().map(|r| r["bytes_in"].as_u64()).collect::<Vec<_>>();
+    assert_eq!(bytes, [Some(4), Some(11), Some(5)]);
 }
 
 /// As everywhere, those of the body: not the head of the answer that began it.
