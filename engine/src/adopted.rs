@@ -171,7 +171,7 @@ impl Stock {
     /// The worker's heartbeat: closes connections that have been idle for too long, and frees a
     /// slice of what nobody needs any more.
     pub(crate) fn sweep(&self, now: Duration) {
-        self.clear_remains();
+        clear(&mut self.remains.borrow_mut());
         self.retire();
         for upstream in self.upstreams.borrow().values() {
             upstream.sweep(now);
@@ -221,23 +221,6 @@ impl Stock {
         made
     }
 
-    fn clear_remains(&self) {
-        let mut all = self.remains.borrow_mut();
-        let mut most = RETIRED_AT_ONCE;
-        // Several snapshots at a time where they are small, or reloads in a row would outrun this.
-        while most > 0
-            && let Some(remains) = all.last_mut()
-        {
-            most -= shorten(&mut remains.chains, most);
-            most -= shorten(&mut remains.upstreams, most);
-            if !remains.chains.is_empty() || !remains.upstreams.is_empty() {
-                return;
-            }
-            all.pop();
-            most = most.saturating_sub(1);
-        }
-    }
-
     /// Looks at a slice of what is kept, and lets go of what the newest snapshot does not have.
     fn retire(&self) {
         if self.rounds.get() == 0 {
@@ -267,9 +250,48 @@ impl Stock {
     }
 }
 
+/// Frees a slice of what is left. Of several snapshots at a time where they are small, or reloads
+/// that come faster than sweeps would outrun this.
+fn clear(all: &mut Vec<Remains>) {
+    let mut most = RETIRED_AT_ONCE;
+    while most > 0
+        && let Some(remains) = all.last_mut()
+    {
+        most -= shorten(&mut remains.chains, most);
+        most -= shorten(&mut remains.upstreams, most);
+        if !remains.chains.is_empty() || !remains.upstreams.is_empty() {
+            return;
+        }
+        all.pop();
+        most = most.saturating_sub(1);
+    }
+}
+
 /// Takes up to `most` off the end, and says how many.
 fn shorten<T>(all: &mut Vec<T>, most: usize) -> usize {
     let taken = all.len().min(most);
     all.truncate(all.len() - taken);
     taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remains(routes: usize) -> Remains {
+        let chains = (0..routes).map(|_| OnceCell::new()).collect();
+        Remains { chains, upstreams: vec![OnceCell::new()] }
+    }
+
+    #[test]
+    fn small_snapshots_are_freed_together_and_a_large_one_in_slices() {
+        let mut all: Vec<_> = (0..50).map(|_| remains(3)).collect();
+        clear(&mut all);
+        assert_eq!(all.len(), 0);
+        all = vec![remains(3 * RETIRED_AT_ONCE), remains(0)];
+        for left in [1, 1, 1, 0] {
+            clear(&mut all);
+            assert_eq!(all.len(), left);
+        }
+    }
 }
