@@ -107,9 +107,14 @@ async fn act(
 }
 
 /// Counts and records what happened, and makes room for the next request.
-fn finish(worker: &Worker, chain: &Chain, exchange: &mut Exchange, ended: Ended) -> After {
+fn finish(worker: &Worker, chain: &Chain, exchange: &mut Exchange, mut ended: Ended) -> After {
+    let now = clock::now();
+    if ended.error.is_some() && worker.drained_at.get().is_some_and(|end| end <= now) {
+        // It was cut off, and neither the client nor the upstream is to blame.
+        ended.error = Some(GatewayError::Drained.into());
+    }
     let error = ended.error.as_ref();
-    let record = Record { exchange, status: ended.status, error, ended: clock::now() };
+    let record = Record { exchange, status: ended.status, error, ended: now };
     worker.shard.ended(error, record.bytes_in(), record.bytes_out());
     if error.is_some() {
         let now = worker.deadlines.coarse();
