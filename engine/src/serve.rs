@@ -274,7 +274,9 @@ async fn try_all(
             Next::Accept => outcome?,
             Next::RetryAfter(pause) => try_elsewhere(upstream, exchange, pause).await,
             Next::Answer(answer) => {
-                return Ok(respond::own(course, connection, exchange, body, &answer).await);
+                // The client may not be told what failed, but the record is.
+                let ended = respond::own(course, connection, exchange, body, &answer).await;
+                return Ok(Ended { error: ended.error.or(outcome.err()), ..ended });
             }
             Next::Upstream(name) => {
                 at = *snapshot.by_name.get(&*name).ok_or(ClientError::NoUpstream)?;

@@ -193,6 +193,7 @@ fn who_is_refused_is_logged_with_the_filter_that_did(driver: Driver) {
           - {name: limited, path: /limited, respond: {}, filters: [LIMIT]}
           - {name: broken, path: /broken, targets: [{addr: ORIGIN}], filters: [BREAKER]}
           - {name: browsed, path: /browsed, respond: {}, filters: [CORS]}
+          - {name: excused, path: /excused, targets: [{addr: DEAD}], filters: [FALLBACK]}
         global_filters:
           - logging: {OUTPUT}
     ";
@@ -200,6 +201,8 @@ fn who_is_refused_is_logged_with_the_filter_that_did(driver: Driver) {
         .replace("LIMIT", "{rate_limit: {qps: 0.001, burst: 1}}")
         .replace("BREAKER", "{circuit_breaker: {threshold: 1, timeout: 1h}}")
         .replace("CORS", "{cors: {allow_origins: [\"http://a.test\"]}}")
+        .replace("FALLBACK", "{fallback: {on: [connect_failure], respond: {status: 200}}}")
+        .replace("DEAD", &format!("\"{}\"", refusing()))
         .replace("ORIGIN", &format!("\"{}\"", origin.address))
         .replace("OUTPUT", &to_file(&path));
     let gateway = Gateway::start(driver, &file);
@@ -210,7 +213,8 @@ fn who_is_refused_is_logged_with_the_filter_that_did(driver: Driver) {
     client.get("/broken").expect(503);
     let asks = ["Origin: http://a.test", "Access-Control-Request-Method: GET"];
     client.request("OPTIONS", "/browsed", &asks).answer().expect(204);
-    let records = await_records(&path, 5);
+    client.get("/excused").expect(200);
+    let records = await_records(&path, 6);
     let said = records.iter().map(|record| {
         ["error", "error_phase"].map(|name| record[name].as_str().unwrap_or("-").to_owned())
     });
@@ -220,6 +224,7 @@ fn who_is_refused_is_logged_with_the_filter_that_did(driver: Driver) {
         ["-", "-"],
         ["circuit_breaker", "filter"],
         ["-", "-"],
+        ["refused", "connect"],
     ];
     assert_eq!(said.collect::<Vec<_>>(), expected, "{records:#?}");
 }
