@@ -37,6 +37,7 @@ scenes![
     a_dry_run_changes_nothing,
     tunnels_of_routes_that_stay_go_on_and_others_drain,
     a_stream_of_a_route_that_is_gone_drains,
+    a_stream_that_is_cut_does_not_look_whole,
     a_breaker_stays_open,
     what_was_taken_of_a_limit_stays_taken,
     a_hundred_reloads_under_load_cost_nobody_anything,
@@ -523,6 +524,25 @@ fn a_stream_of_a_route_that_is_gone_drains(driver: Driver) {
     assert_eq!(goes.until_end(), "");
     origin.await_ended(1);
     assert!(!stays.dawdle(Duration::from_millis(300)));
+}
+
+/// Not even one whose end is that of the upstream's connection.
+fn a_stream_that_is_cut_does_not_look_whole(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        connection.request()?;
+        connection.write("HTTP/1.1 200 OK\r\n\r\nhalf")?;
+        connection.await_end();
+        Ok(())
+    });
+    let gateway = Gateway::start(driver, &staying_and_going(&origin, "300ms", true));
+    let (mut chunks, mut plain) = (gateway.client(), gateway.client());
+    chunks.request("GET", "/goes", &[]).head();
+    assert_eq!(chunks.chunk().as_deref(), Some("half"));
+    plain.send("GET /goes HTTP/1.0\r\nHost: a\r\n\r\n").head();
+    assert_eq!(plain.exactly(4), b"half");
+    gateway.reload(&staying_and_going(&origin, "300ms", false));
+    assert_eq!(chunks.until_end(), "", "no last chunk");
+    assert!(plain.wire.until_close().is_err(), "an orderly end");
 }
 
 fn a_breaker_stays_open(driver: Driver) {

@@ -135,7 +135,7 @@ impl Fetch {
         match get(&remote.url).and_then(|text| Ok((Keys::set(&text, false)?, text))) {
             Ok((keys, _)) if keys.is_empty() => {
                 last.failed = true;
-                let url = &remote.url;
+                let url = remote.place();
                 tracing::error!(url, "there is no key in the JWK set that verifies tokens");
             }
             Ok((keys, text)) => {
@@ -144,13 +144,13 @@ impl Fetch {
                 last.failed = false;
                 // What has not changed is not replaced, so that tokens stay remembered.
                 if last.text.replace(hash) != Some(hash) {
-                    tracing::info!(url = remote.url, "fetched a new JWK set");
+                    tracing::info!(url = remote.place(), "fetched a new JWK set");
                     remote.keys.set(Shared::new(keys));
                 }
             }
             Err(error) => {
                 last.failed = true;
-                let url = &remote.url;
+                let url = remote.place();
                 tracing::error!(url, "the JWK set cannot be fetched: {error}; the last one stays");
             }
         }
