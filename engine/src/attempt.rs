@@ -16,7 +16,7 @@ use crate::error::{ClientError, Error, GatewayError, UpstreamError};
 use crate::exchange::{Answer, Exchange};
 use crate::filter::{Next, Outcome};
 use crate::forward::{self, RequestHeadPlan};
-use crate::http1::{self, Body};
+use crate::http1::{self, Body, Withheld};
 use crate::io::{Reader, Side, Writer, alongside};
 use crate::limits::HEAD_GROWS;
 use crate::relay::{Bounds, Framing, Incoming, RelayError, relay};
@@ -337,13 +337,14 @@ impl Attempt<'_> {
         let head = exchange.request.head.len;
         let came = &exchange.request.raw()[head..];
         let (framing, before) = (request_framing(self.body), out.len());
-        up.body = Incoming::new(self.body);
+        let withheld = self.withheld(exchange);
+        up.body = Incoming::new(self.body).without(withheld);
         let mut taken = up.body.take(came, framing, out.tail());
         let begun = !up.body.is_done();
         if begun && up.kept.is_whole() {
             // Once more, to keep it.
             out.truncate(before);
-            up.body = Incoming::new(self.body);
+            up.body = Incoming::new(self.body).without(withheld);
             let room = up.kept.room_for(came.len(), &self.course.worker.buffers);
             taken = up.body.take(came, Framing::UntilClose, room);
         }
@@ -353,6 +354,15 @@ impl Attempt<'_> {
             return Err(ClientError::BodyTooLarge.into());
         }
         Ok(())
+    }
+
+    /// Trailers that would say again what filters have changed in the head.
+    fn withheld(&self, exchange: &Exchange) -> Withheld {
+        let mut withheld = Withheld::default();
+        if self.body == Body::Chunked {
+            exchange.request.edits.replaced().for_each(|name| withheld.add(name));
+        }
+        withheld
     }
 
     /// True when the client asks for an upgrade that the route allows (HTTP_SAFETY rule 12).

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::buffer::{Buffer, Buffers};
 use crate::clock;
 use crate::http1::chunked::{self, Decoder, Event};
-use crate::http1::{Body, ChunkError};
+use crate::http1::{Body, ChunkError, Withheld};
 use crate::io::{Reader, Writer};
 use crate::limits::{BODY_RATE_GRACE, LARGE_BUFFER, USUAL_BUFFER};
 
@@ -36,6 +36,8 @@ pub(crate) struct Incoming {
     waited: Duration,
     /// What came behind the chunks, where it was not passed on at once.
     trailers: Vec<u8>,
+    /// What may not pass of that.
+    withheld: Withheld,
 }
 
 enum State {
@@ -89,7 +91,18 @@ impl Incoming {
             Body::Chunked => State::Chunked(Decoder::default()),
             Body::UntilClose => State::UntilClose,
         };
-        Incoming { state, received: 0, waited: Duration::ZERO, trailers: Vec::new() }
+        Incoming {
+            state,
+            received: 0,
+            waited: Duration::ZERO,
+            trailers: Vec::new(),
+            withheld: Withheld::default(),
+        }
+    }
+
+    /// The same body, of whose trailers these do not pass.
+    pub(crate) fn without(self, withheld: Withheld) -> Self {
+        Incoming { withheld, ..self }
     }
 
     /// True when all of it has come.
@@ -158,10 +171,11 @@ impl Incoming {
                     }
                     Event::More => break,
                     Event::End => {
+                        let trailers = self.withheld.strip(decoder.trailers());
                         if framing == Framing::Chunked {
-                            chunked::write_last(out, decoder.trailers());
+                            chunked::write_last(out, &trailers);
                         } else {
-                            self.trailers.extend_from_slice(decoder.trailers());
+                            self.trailers.extend_from_slice(&trailers);
                         }
                         self.state = State::Done;
                         break;

@@ -7,14 +7,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-use crate::harness::{BOUND, Driver, Gateway, Origin, forward_route, scenes};
+use crate::harness::{BOUND, Driver, Gateway, Origin, chunked, forward_route, scenes};
 
 scenes![
     only_a_good_token_passes,
     a_public_key_is_no_secret,
     the_upstream_is_told_who_asks_by_the_gateway_alone,
+    no_trailer_tells_who_asks,
     excluded_paths_are_what_is_routed,
     a_token_that_is_not_forwarded_is_nowhere_in_the_request,
+    what_could_be_taken_for_the_credential_is_not_forwarded,
     an_api_key_is_good_for_its_routes,
     a_password_is_verified_off_the_worker,
     too_many_passwords_are_503_and_hold_nobody_up,
@@ -139,6 +141,26 @@ fn the_upstream_is_told_who_asks_by_the_gateway_alone(driver: Driver) {
     for request in &requests[2..] {
         assert_eq!(request.head.all("x-user-id"), [""; 0]);
         assert_eq!(request.head.all("x-roles"), [""; 0]);
+    }
+}
+
+/// Some programs put what comes behind a body among the headers.
+fn no_trailer_tells_who_asks(driver: Driver) {
+    let origin = Origin::echo();
+    let gateway = Gateway::forward_route(driver, &origin, JWT);
+    let token = signed(&json!({"sub": "alice", "exp": seconds(60)}));
+    let trailers = ["X-User-ID: root", "x_user.id: root", "X-ROLES: root", "X-Fine: yes"];
+    let mut client = gateway.client();
+    // One comes with its head, the other is too long for that.
+    for chunk in ["hi", &"x".repeat(200_000)] {
+        let request = chunked("/", &[chunk], &trailers);
+        let request = request.replacen("\r\n\r\n", &format!("\r\n{token}\r\n\r\n"), 1);
+        client.send(request).answer().expect(200);
+    }
+    let requests = origin.requests();
+    assert_eq!(requests.len(), 2);
+    for request in requests {
+        assert_eq!(request.trailers, [("X-Fine".to_owned(), "yes".to_owned())]);
     }
 }
 

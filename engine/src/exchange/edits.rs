@@ -146,6 +146,12 @@ impl Edits {
         self.lengths & length_bit(name) != 0 && self.list.iter().any(replaces)
     }
 
+    /// The names of headers that are not to be written as they arrived.
+    pub(crate) fn replaced(&self) -> impl Iterator<Item = &[u8]> {
+        let replacing = self.list.iter().filter(|edit| edit.kind != EditKind::Add);
+        replacing.map(|edit| edit.name.of(&self.text))
+    }
+
     /// True when what the gateway has to say under this name, from itself or as it arrived, is to
     /// be written.
     #[inline]

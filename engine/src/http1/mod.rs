@@ -48,6 +48,7 @@ pub use head::{
 };
 pub use list::items;
 pub use target::is_valid_authority;
+pub(crate) use trailers::Withheld;
 
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
