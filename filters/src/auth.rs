@@ -278,10 +278,12 @@ struct Auth {
 /// The first refusal, and whose it is.
 type Refused = Option<(usize, Refusal)>;
 
-/// Takes the credential of a scheme that has let a request pass out of it, unless it is forwarded.
+/// Takes the credential of a scheme that has let a request pass out of it, unless it is forwarded;
+/// and then what could be taken for it.
 fn accept_place(place: &Place, forward: bool, exchange: &mut Exchange) {
-    if !forward {
-        place.remove(&mut exchange.request);
+    match forward {
+        true => place.remove_aliases(&mut exchange.request),
+        false => place.remove(&mut exchange.request),
     }
 }
 
@@ -343,8 +345,11 @@ impl Auth {
         scheme.accept(exchange, &identity);
         // What nobody has verified is not for an upstream to believe.
         for other in self.schemes.iter().map(|other| other.place()) {
-            if other != scheme.place() && other.find(&exchange.request) != Found::Nothing {
-                other.remove(&mut exchange.request);
+            if other != scheme.place() {
+                match other.find(&exchange.request) {
+                    Found::Nothing => other.remove_aliases(&mut exchange.request),
+                    Found::One(_) | Found::Several => other.remove(&mut exchange.request),
+                }
             }
         }
         if let Some(header) = &self.settings.consumer_header

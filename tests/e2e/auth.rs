@@ -236,6 +236,50 @@ fn a_token_that_is_not_forwarded_is_nowhere_in_the_request(driver: Driver) {
     }
 }
 
+/// Programs behind the gateway may read a name that is written otherwise before the one that the
+/// gateway has verified the value of.
+fn what_could_be_taken_for_the_credential_is_not_forwarded(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let settings = format!(
+        "
+        filters:
+          - auth:
+              any_of:
+                - {{type: jwt, secret: {SECRET}, from: {{query: token}}}}
+                - {{type: jwt, secret: {SECRET}, from: {{cookie: session}}}}
+                - {{type: jwt, secret: {SECRET}, from: {{header: X-Token}}}}
+                - {{type: api_key, consumers: [{{name: a, key_hash: {}}}]}}
+        ",
+        hashed("the-key")
+    );
+    let gateway = Gateway::forward_route(driver, &origin, &settings);
+    let mut client = gateway.client();
+    let token = signed(&json!({"sub": "alice", "exp": seconds(60)}));
+    let token = token.strip_prefix("Authorization: Bearer ").unwrap();
+    // Two that mean the same are two of a kind.
+    for (target, field) in [
+        (format!("/?token={token}&%74oken=forged"), "X-A: b".to_owned()),
+        (format!("/?toke%6E=forged&token={token}"), "X-A: b".to_owned()),
+        ("/".to_owned(), format!("Cookie: session =forged; session={token}")),
+    ] {
+        client.get_with(&target, &[&field]).expect_error(400);
+    }
+    assert_eq!(origin.connections(), 0);
+    // However it is written, it is the credential.
+    client.get(&format!("/?%74oken={token}")).expect(200);
+    client.get_with("/", &[&format!("Cookie: session = {token}")]).expect(200);
+    // Other spellings of a header are not, and go, whoever it is that is let in.
+    let forged = ["X_Token: forged", "X.Token: forged", "x_api-key: forged"];
+    let header = format!("X-Token: {token}");
+    client.get_with("/", &[&forged[..], &[&header]].concat()).expect(200);
+    client.get_with(&format!("/?token={token}"), &forged).expect(200);
+    client.get_with(&format!("/?%74oken=forged&x=1"), &["X-API-Key: the-key"]).expect(200);
+    for request in origin.requests() {
+        assert!(!format!("{request:?}").contains("forged"), "{request:?}");
+    }
+    assert_eq!(origin.requests().pop().unwrap().target, "/?x=1");
+}
+
 /// The hash that `ringway hash-key` prints for a key that it is given.
 fn hashed(key: &str) -> String {
     let (code, said) = crate::cli::ringway_reading(&["hash-key", "--stdin"], &format!("{key}\n"));

@@ -6,6 +6,7 @@ use super::{BadHeader, Edits};
 use crate::buffer::Buffer;
 use crate::message::{FieldName, RequestHead};
 use crate::route::path::{PathError, normalise};
+use crate::route::query;
 
 /// The request of an exchange.
 #[derive(Debug, Default)]
@@ -97,14 +98,14 @@ impl Request {
         Ok(())
     }
 
-    /// Leaves every query parameter of this name out of what the upstream sees.
+    /// Leaves every query parameter of this name, however it is escaped, out of what the upstream
+    /// sees.
     pub fn remove_query(&mut self, name: &[u8]) {
         let Some(at) = self.target.iter().position(|&byte| byte == b'?') else { return };
-        let query = self.target.split_off(at);
+        let all = self.target.split_off(at);
         let mut mark = b'?';
-        for pair in query[1..].split(|&byte| byte == b'&') {
-            let its_name = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
-            if its_name != name {
+        for pair in all[1..].split(|&byte| byte == b'&') {
+            if query::value_of(pair, name).is_none() {
                 self.target.push(mark);
                 self.target.extend_from_slice(pair);
                 mark = b'&';
