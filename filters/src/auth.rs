@@ -35,8 +35,10 @@
 //! A set behind a URL is fetched off the workers. A token that names a key which is not in it has
 //! it fetched again, no more often than `jwks_cooldown` says and once at a time for the whole
 //! process, and waits for that up to 5 seconds. While the set cannot be fetched, the last good one
-//! counts. Files with keys and `revoked_file` are read again within a second of a change; what is
-//! wrong with them then is logged, and what was read before stays.
+//! counts. Filters that name the same URL share what is fetched, also with those of the file before
+//! a reload. Files with keys and `revoked_file` are read again within a second of a change; what is
+//! wrong with them then is logged, and what was read before stays. Beside a line of `revoked_file`
+//! that is broken the others count.
 //!
 //! ```yaml
 //! - auth:

@@ -17,6 +17,7 @@ use crate::harness::{
 scenes![
     a_set_is_fetched_again_for_a_new_key_and_outlives_an_outage,
     many_who_bring_a_new_key_wait_for_one_fetch,
+    a_set_outlives_a_reload_in_an_outage,
     without_any_key_there_is_a_better_time,
     a_revoked_token_is_refused_though_it_is_remembered,
     a_key_file_is_read_again,
@@ -155,6 +156,39 @@ fn many_who_bring_a_new_key_wait_for_one_fetch(driver: Driver) {
         client.answer().expect(200);
     }
     assert_eq!(server.count(), 2, "one fetch for all of them");
+}
+
+/// The filters of two routes share the set of one URL, and so do those before and after a reload.
+fn a_set_outlives_a_reload_in_an_outage(driver: Driver) {
+    let pair = Pair::new("first");
+    let server = server(&Arc::new(Mutex::new(pair.set())));
+    let origin = Origin::saying("hi");
+    let file = |issuer: &str| {
+        let auth = format!(
+            "
+            filters:
+              - auth:
+                  type: jwt
+                  jwks_url: http://{}/keys
+                  jwks_refresh_every: 1d
+                  {issuer}
+            ",
+            server.address
+        );
+        let one = forward_route(&origin, &auth);
+        let other = one.split_once("routes:\n").unwrap().1;
+        let other =
+            other.replace("name: all", "name: other").replace("prefix: /", "prefix: /other");
+        format!("{one}{other}")
+    };
+    let gateway = Gateway::start(driver, &file(""));
+    let get = |target: &str| gateway.client().get_with(target, &[&pair.token()]).status;
+    assert_eq!((get("/"), get("/other")), (200, 200));
+    assert_eq!(server.count(), 1);
+    let changed = file("leeway: 10s");
+    drop(server);
+    gateway.reload(&changed);
+    assert_eq!((get("/"), get("/other")), (200, 200));
 }
 
 fn without_any_key_there_is_a_better_time(driver: Driver) {
