@@ -21,10 +21,18 @@ pub(crate) fn remove_aliases(request: &mut Request, name: &str) {
     }
 }
 
-/// CGI (RFC 3875 §4.1.18) makes `_` of `-`, and some programs do so with `.`; none keeps the case.
+/// Another spelling of the name, and not in its case only.
 fn is_alias(written: &[u8], name: &[u8]) -> bool {
+    !written.eq_ignore_ascii_case(name) && folds_alike(written, name)
+}
+
+/// True when programs behind a gateway cannot tell the two names apart.
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
+    folds_alike(one.as_bytes(), other.as_bytes())
+}
+
+/// CGI (RFC 3875 §4.1.18) makes `_` of `-`, and some programs do so with `.`; none keeps the case.
+fn folds_alike(one: &[u8], other: &[u8]) -> bool {
     let plain = |byte: &u8| if b"_.".contains(byte) { b'-' } else { byte.to_ascii_lowercase() };
-    written.len() == name.len()
-        && !written.eq_ignore_ascii_case(name)
-        && written.iter().map(plain).eq(name.iter().map(plain))
+    one.len() == other.len() && one.iter().map(plain).eq(other.iter().map(plain))
 }
