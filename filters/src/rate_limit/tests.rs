@@ -138,6 +138,11 @@ fn the_policy_says_what_passes_in_whole_seconds() {
             "- rate_limit: {qps: 2, algorithm: fixed_window, window: 1m, key: [route, header:A]}",
             "\"route+header\";q=120;w=60",
         ),
+        // As floating point has it, 0.29 × 100 is a little less than 29.
+        (
+            "- rate_limit: {qps: 0.29, algorithm: fixed_window, window: 100s}",
+            "\"route\";q=29;w=100",
+        ),
     ] {
         let core = &limit(filter, 1)[0];
         let answer = core.plan.refusal(1);
@@ -264,6 +269,21 @@ fn who_asks_has_to_be_known_first() {
     assert_eq!(needs("consumer"), Some("key"));
     assert_eq!(needs("[route, claim:tenant]"), Some("key"));
     assert_eq!(needs("[route, client_ip]"), None);
+}
+
+#[test]
+fn a_window_takes_what_its_settings_come_to() {
+    for (qps, window, expected) in
+        [("0.29", "100s", 29), ("1.1", "30s", 33), ("0.7", "1m", 42), ("0.35", "5s", 1)]
+    {
+        for algorithm in ["fixed_window", "sliding_window"] {
+            let settings = format!("{{qps: {qps}, algorithm: {algorithm}, window: {window}}}");
+            let cores = limit(&format!("- rate_limit: {settings}"), 2);
+            // To the beginning of a window: the limit began 1,000 seconds ago.
+            pass(Duration::from_secs(200));
+            assert_eq!(passing(&cores, "", 100), expected, "{settings}");
+        }
+    }
 }
 
 #[test]
