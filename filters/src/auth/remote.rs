@@ -100,38 +100,40 @@ impl Remote {
         self.set.last.get().text.is_none()
     }
 
-    /// Begins a fetch when its time has come; it runs on a thread of its own, so that nobody else
-    /// waits for a slow server.
+    /// Begins a fetch when its time has come.
     pub(super) fn refresh(&self) {
-        let last = self.set.last.get();
-        let pause = if last.failed { RETRY.min(self.every) } else { self.every };
-        let due = last.began.is_none_or(|began| clock::now() >= began + pause);
-        if due && let Some(fetch) = Fetch::begin(&self.set) {
-            let thread = std::thread::Builder::new().name("ringway-jwks".to_owned());
-            if let Err(error) = thread.spawn(move || fetch.run()) {
-                tracing::error!(%error, "no thread can be made to fetch keys");
-            }
-        }
+        let every = self.every;
+        Fetch::start(&self.set, |last| if last.failed { RETRY.min(every) } else { every });
     }
 
     /// Has the set fetched because a token names a key that is not in it, or waits for a fetch
     /// that is under way. False when nothing was fetched, because it is too soon after the last
     /// time.
     pub(super) async fn ask(&self, core: &dyn Core) -> bool {
-        let began = || self.set.last.get().began;
-        let before = began();
-        let Some(fetch) = Fetch::begin(&self.set) else {
-            let until = clock::now() + TIMEOUT;
-            while self.set.fetching.is_up() && clock::now() < until {
-                clock::sleep(LOOK).await;
+        let (set, cooldown) = (&self.set, self.cooldown);
+        let before = set.last.get();
+        if !set.fetching.is_up() {
+            if !before.is_over(cooldown) {
+                return false;
             }
-            // Perhaps it was only looked whether it is too soon.
-            return began() != before;
-        };
-        if began().is_some_and(|began| clock::now() < began + self.cooldown) {
-            return false;
+            // A thread that was made here would run on this core only.
+            let set = set.clone();
+            if compute(core, move || Fetch::start(&set, |_| cooldown)).await.is_none() {
+                return false;
+            }
         }
-        compute(core, move || fetch.run()).await.is_some()
+        let until = clock::now() + TIMEOUT;
+        while set.fetching.is_up() && clock::now() < until {
+            clock::sleep(LOOK).await;
+        }
+        set.last.get().began != before.began
+    }
+}
+
+impl Last {
+    /// True when it began so long ago, or there was none.
+    fn is_over(&self, pause: Duration) -> bool {
+        self.began.is_none_or(|began| clock::now() >= began + pause)
     }
 }
 
@@ -152,8 +154,18 @@ impl Drop for Fetch {
 }
 
 impl Fetch {
-    fn begin(set: &Shared<Set>) -> Option<Fetch> {
-        set.fetching.raise().then(|| Fetch(set.clone()))
+    /// Begins one, unless one is under way or the last one began less than `pause` ago. It runs on
+    /// a thread of its own, so that nobody else waits for a slow server: passwords neither.
+    fn start(set: &Shared<Set>, pause: impl FnOnce(&Last) -> Duration) {
+        let Some(fetch) = set.fetching.raise().then(|| Fetch(set.clone())) else { return };
+        let last = set.last.get();
+        if !last.is_over(pause(&last)) {
+            return;
+        }
+        let thread = std::thread::Builder::new().name("ringway-jwks".to_owned());
+        if let Err(error) = thread.spawn(move || fetch.run()) {
+            tracing::error!(%error, "no thread can be made to fetch keys");
+        }
     }
 
     fn run(self) {
