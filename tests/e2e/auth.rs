@@ -273,7 +273,7 @@ fn what_could_be_taken_for_the_credential_is_not_forwarded(driver: Driver) {
     let header = format!("X-Token: {token}");
     client.get_with("/", &[&forged[..], &[&header]].concat()).expect(200);
     client.get_with(&format!("/?token={token}"), &forged).expect(200);
-    client.get_with(&format!("/?%74oken=forged&x=1"), &["X-API-Key: the-key"]).expect(200);
+    client.get_with("/?%74oken=forged&x=1", &["X-API-Key: the-key"]).expect(200);
     for request in origin.requests() {
         assert!(!format!("{request:?}").contains("forged"), "{request:?}");
     }

@@ -107,7 +107,7 @@ impl Place {
                     .map(Cow::Borrowed))
             }
             Place::Cookie(name) => {
-                one(cookies(request).filter_map(|pair| value_of(pair, name)).map(Cow::Borrowed))
+                one(request.cookies().filter_map(|pair| value_of(pair, name)).map(Cow::Borrowed))
             }
             Place::Query(name) => {
                 let pairs = request.query.split(|&byte| byte == b'&');
@@ -127,13 +127,7 @@ impl Place {
                 remove(request, name);
             }
             Place::Query(name) => request.remove_query(name.as_bytes()),
-            Place::Cookie(name) => {
-                let others = cookies(request).filter(|pair| value_of(pair, name).is_none());
-                let rest = others.collect::<Vec<_>>().join(&b"; "[..]);
-                if rest.is_empty() || request.edits.set("Cookie", &rest).is_err() {
-                    remove(request, "Cookie");
-                }
-            }
+            Place::Cookie(name) => request.retain_cookies(|pair| value_of(pair, name).is_none()),
         }
     }
 
@@ -163,13 +157,6 @@ fn after_scheme<'r>(value: &'r [u8], scheme: &str) -> Option<&'r [u8]> {
     let (name, rest) = value.split_at_checked(scheme.len())?;
     let rest = rest.strip_prefix(b" ")?;
     name.eq_ignore_ascii_case(scheme.as_bytes()).then(|| rest.trim_ascii())
-}
-
-/// The pairs of all `Cookie` fields (RFC 6265 §4.2.1).
-fn cookies(request: &Request) -> impl Iterator<Item = &[u8]> {
-    let fields = request.head.all(request.raw(), b"cookie");
-    let pairs = fields.flat_map(|field| field.split(|&byte| byte == b';'));
-    pairs.map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
 }
 
 /// The value of a cookie, if it has this name. Programs leave out what is blank around `=`, and

@@ -180,8 +180,8 @@ fn each_route_has_its_own_budget_unless_it_is_global() {
     }
 }
 
-/// After a reload another route may have the place of one that was there before. What the core holds
-/// for the one is not for the other.
+/// After a reload another route may have the place of one that was there before. What the core
+/// holds for the one is not for the other.
 #[test]
 fn a_route_that_moves_takes_nothing_of_another() {
     let cores = limit("- rate_limit: {qps: 100000}", 1);
