@@ -13,7 +13,7 @@
 //! ```
 //!
 //! The service is sent `method` and `path`, without a body, with the `request_headers` of the
-//! client and with `X-Forwarded-Method`, `X-Forwarded-Proto`, `X-Forwarded-Host`, `X-Forwarded-Uri`
+//! request as the filters before this one left them, and with `X-Forwarded-Method`, `X-Forwarded-Proto`, `X-Forwarded-Host`, `X-Forwarded-Uri`
 //! and `X-Forwarded-For`, which tell what is asked, and by whom. `X-Forwarded-Uri` has the path as
 //! the routes see it, and the query.
 //!
@@ -67,7 +67,7 @@ pub struct Settings {
     pub path: String,
     /// The method that is asked with.
     pub method: String,
-    /// Header fields of the client that the service sees.
+    /// Header fields of the request that the service sees, as filters before this one left them.
     pub request_headers: Vec<String>,
     /// Header fields of its answer that the upstream of the route sees.
     pub response_headers: Vec<String>,
@@ -255,7 +255,8 @@ impl ForwardAuth {
         let request = &exchange.request;
         let mut headers = Vec::new();
         for name in &self.settings.request_headers {
-            let all = request.head.all(request.raw(), name.as_bytes());
+            // What a filter has said of who asks, and not what the client says (HTTP_SAFETY rule 17).
+            let all = request.values(name);
             headers.extend(all.map(|value| (name.clone(), value.to_vec())));
         }
         let mut uri = request.path.clone();

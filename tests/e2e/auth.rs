@@ -14,6 +14,7 @@ scenes![
     a_public_key_is_no_secret,
     the_upstream_is_told_who_asks_by_the_gateway_alone,
     no_trailer_tells_who_asks,
+    a_service_that_is_asked_is_told_by_the_gateway_too,
     excluded_paths_are_what_is_routed,
     a_token_that_is_not_forwarded_is_nowhere_in_the_request,
     what_could_be_taken_for_the_credential_is_not_forwarded,
@@ -162,6 +163,27 @@ fn no_trailer_tells_who_asks(driver: Driver) {
     for request in requests {
         assert_eq!(request.trailers, [("X-Fine".to_owned(), "yes".to_owned())]);
     }
+}
+
+/// An `auth` says who asks, and another service whether that one may.
+fn a_service_that_is_asked_is_told_by_the_gateway_too(driver: Driver) {
+    let (origin, service) = (Origin::saying("hi"), Origin::saying("yes"));
+    let settings = format!(
+        "{JWT}      - forward_auth: {{upstream: service, request_headers: [X-User-ID, X-Roles]}}\n"
+    );
+    let upstreams = format!(
+        "upstreams: {{service: {{targets: [{{addr: \"http://{}\"}}]}}}}\n",
+        service.address
+    );
+    let file = format!("{upstreams}{}", forward_route(&origin, &settings));
+    let gateway = Gateway::start(driver, &file);
+    let token = signed(&json!({"sub": "alice", "exp": seconds(60)}));
+    let forged = ["X-User-ID: root", "X-User-ID: root", "x_user_id: root", "X-Roles: root"];
+    gateway.client().get_with("/", &[&forged[..], &[&token]].concat()).expect(200);
+    gateway.client().get_with("/public", &forged).expect(200);
+    let asked = service.requests();
+    assert_eq!(asked[0].head.all("x-user-id"), ["alice"]);
+    assert!(!format!("{asked:?}").contains("root"), "{asked:?}");
 }
 
 fn excluded_paths_are_what_is_routed(driver: Driver) {

@@ -153,6 +153,13 @@ impl Request {
         self.edits.first(name, || self.head.find(self.raw(), name.as_bytes()))
     }
 
+    /// Every value of a header as the upstream shall see it, edits included.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let arrived = !self.edits.replaces(name.as_bytes());
+        let arrived = self.head.all(self.raw(), name.as_bytes()).filter(move |_| arrived);
+        arrived.chain(self.edits.values(name))
+    }
+
     /// Has what came under one name go on under another, in place of what came under that; see
     /// [`Response::rename`](super::Response::rename).
     ///
