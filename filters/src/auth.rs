@@ -68,9 +68,10 @@
 //! Headers that tell the upstream who asks (`claims_to_headers`, `consumer_header`) are taken from
 //! no client: what it sends under these names, in any case and with `_` or `.` for `-`, is removed
 //! from every request, also on paths in `exclude_paths`. A claim that is not in the token leaves
-//! its header away, and so does one with control characters, which no header can hold (RFC 9110
-//! §5.5). `realm_access.roles` is the claim of this name, or else what is inside of one;
-//! a list is written with commas, and left away when an entry has one in it.
+//! its header away, and so does one with control characters or with blanks around it, which no
+//! header can hold (RFC 9110 §5.5). `realm_access.roles` is the claim of this name, or else what is
+//! inside of one; a list is written with commas, and left away when an entry has one in it or
+//! blanks around it.
 //!
 //! `exclude_paths` are prefixes of whole segments, compared with the path as it is routed: dot
 //! segments, escapes and `//` are settled before.
@@ -354,11 +355,13 @@ impl Auth {
                 }
             }
         }
-        if let Some(header) = &self.settings.consumer_header
-            && !identity.consumer.is_empty()
-            && exchange.request.edits.set(header, identity.consumer.as_bytes()).is_err()
-        {
-            tracing::debug!(header, "a consumer's name cannot stand in a header and is left out");
+        if let Some(header) = &self.settings.consumer_header {
+            let (edits, name) = (&mut exchange.request.edits, identity.consumer.as_str());
+            // Of a name with a blank around it the upstream would see another one (RFC 9110 §5.5).
+            let fits = name.trim_ascii() == name;
+            if !name.is_empty() && (!fits || edits.set(header, name.as_bytes()).is_err()) {
+                tracing::debug!(header, "a consumer's name cannot stand in a header: left out");
+            }
         }
         exchange.identity = Some(identity);
         Verdict::Continue

@@ -123,10 +123,14 @@ fn the_upstream_is_told_who_asks_by_the_gateway_alone(driver: Driver) {
         "sub": "alice", "realm": {"roles": ["admin", "user"]}, "exp": seconds(60)
     }));
     let bob = signed(&json!({"sub": "bob\r\nX-User-ID: root", "exp": seconds(60)}));
+    // What is blank around a value is no part of it for whoever reads the header.
+    let carol =
+        signed(&json!({"sub": " root", "realm": {"roles": ["\troot"]}, "exp": seconds(60)}));
     let fields = |token| [&forged[..], &[token]].concat();
     client.get_with("/", &fields(&alice)).expect(200);
     client.get_with("/", &fields(&alice)).expect(200);
     client.get_with("/", &fields(&bob)).expect(200);
+    client.get_with("/", &fields(&carol)).expect(200);
     client.get_with("/public/a", &forged).expect(200);
     let requests = origin.requests();
     for request in &requests {
