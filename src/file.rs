@@ -189,7 +189,7 @@ impl Trouble {
                 column: 0,
                 path: String::new(),
                 message: "there is no such file".to_owned(),
-                help: Some("name the file with `-c`, or see `ringway demo`".to_owned()),
+                help: Some("name another, or see `ringway demo`, which needs none".to_owned()),
                 snippet: String::new(),
             }]),
         }

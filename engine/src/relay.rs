@@ -14,6 +14,7 @@ use crate::http1::chunked::{self, Decoder, Event};
 use crate::http1::{Body, ChunkError};
 use crate::io::{Reader, Writer};
 use crate::limits::{BODY_RATE_GRACE, LARGE_BUFFER, USUAL_BUFFER};
+use crate::message::reads_as;
 
 /// How a body goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +35,12 @@ pub(crate) struct Incoming {
     received: u64,
     /// How long its sender has been waited for, where there is a minimum rate.
     waited: Duration,
+    /// Its sender is being waited for; still true when the wait was given up.
+    awaited: bool,
     /// What came behind the chunks, where it was not passed on at once.
     trailers: Vec<u8>,
+    /// Names under which nothing behind the chunks is passed on, each with a line end.
+    withheld: Buffer,
 }
 
 enum State {
@@ -89,7 +94,38 @@ impl Incoming {
             Body::Chunked => State::Chunked(Decoder::default()),
             Body::UntilClose => State::UntilClose,
         };
-        Incoming { state, received: 0, waited: Duration::ZERO, trailers: Vec::new() }
+        let (received, waited, awaited) = (0, Duration::ZERO, false);
+        let (trailers, withheld) = (Vec::new(), Buffer::default());
+        Incoming { state, received, waited, awaited, trailers, withheld }
+    }
+
+    /// Begins again with a body of which nothing has come; the same is withheld of it.
+    pub(crate) fn restart(&mut self, body: Body) {
+        let withheld = std::mem::take(&mut self.withheld);
+        *self = Incoming { withheld, ..Incoming::new(body) };
+    }
+
+    /// From here on nothing is passed on behind the chunks that programs may take for one of
+    /// these: a filter has removed or set what came under that name in the head, and whoever
+    /// joins trailers to the head would find it there all the same (HTTP_SAFETY rule 17).
+    pub(crate) fn withhold<'a>(
+        &mut self,
+        names: impl Iterator<Item = &'a [u8]>,
+        buffers: &Buffers,
+    ) {
+        self.withheld.clear();
+        for name in names {
+            if self.withheld.capacity() == 0 {
+                self.withheld = buffers.usual();
+            }
+            self.withheld.extend(name);
+            self.withheld.extend(b"\n");
+        }
+    }
+
+    /// Gives the memory back that it needed for that.
+    pub(crate) fn give_back(&mut self, buffers: &Buffers) {
+        buffers.give(std::mem::take(&mut self.withheld));
     }
 
     /// True when all of it has come.
@@ -106,6 +142,16 @@ impl Incoming {
     pub(crate) fn waited_from(&mut self, began: Option<Instant>) {
         self.waited +=
             began.map_or(Duration::ZERO, |at| clock::now().saturating_duration_since(at));
+    }
+
+    /// Says whether its sender is being waited for.
+    pub(crate) fn awaits(&mut self, awaited: bool) {
+        self.awaited = awaited;
+    }
+
+    /// True when its sender was being waited for at last, so that nobody else is late.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.awaited
     }
 
     /// Bytes of payload so far.
@@ -158,6 +204,8 @@ impl Incoming {
                     }
                     Event::More => break,
                     Event::End => {
+                        let withheld = self.withheld.filled().split(|byte| *byte == b'\n');
+                        decoder.leave_out(|name| withheld.clone().any(|w| reads_as(name, w)));
                         if framing == Framing::Chunked {
                             chunked::write_last(out, decoder.trailers());
                         } else {
@@ -286,7 +334,9 @@ pub(crate) async fn read_more(
     }
     reader.within(time_to_read(incoming, bounds));
     let began = bounds.measured_from();
+    incoming.awaits(true);
     let (result, buffer) = reader.read(std::mem::take(input)).await;
+    incoming.awaits(false);
     // While the receiver takes its time, the sender is not late.
     reader.any_time();
     incoming.waited_from(began);

@@ -55,6 +55,7 @@ impl Upload {
 
     /// Gives its memory back.
     pub(crate) fn give_back(&mut self, buffers: &Buffers) {
+        self.body.give_back(buffers);
         buffers.give(std::mem::take(&mut self.input));
         buffers.give(std::mem::take(&mut self.kept.bytes));
     }
@@ -167,7 +168,9 @@ async fn read_when_ready(
     }
     reader.within(time_to_read(&up.body, bounds));
     let began = bounds.measured_from();
+    up.body.awaits(true);
     let read = reader.read_when_ready(&mut up.input).await;
+    up.body.awaits(false);
     reader.any_time();
     up.body.waited_from(began);
     read.map(drop).map_err(RelayError::Read)

@@ -102,6 +102,19 @@ fn a_program_reads_it_too() {
 }
 
 #[test]
+fn what_is_wrong_with_the_files_is_told_in_both_ways() {
+    let (old, bad) = (file(OLD), file("routes: 7\n"));
+    let paths = [old.path().to_str().unwrap(), bad.path().to_str().unwrap()];
+    let (code, told) = cli::json(&["diff", "/nowhere/old.yaml", paths[1], "--json"]);
+    assert_eq!(code, Some(1));
+    assert_eq!(told["diagnostics"][0]["file"], "/nowhere/old.yaml");
+    assert_eq!(told["diagnostics"][1]["path"], "routes");
+    let (code, said) = cli::run(&["diff", paths[0], "/nowhere/new.yaml"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("--> /nowhere/new.yaml") && !said.contains("-c"), "{said}");
+}
+
+#[test]
 fn what_needs_a_restart_and_a_new_order_are_told() {
     let old = "workers: {count: 1}\nroutes:\n  - {name: a, path: /a, respond: {}}\n  - {name: b, \
                path: /b, respond: {}}\n";

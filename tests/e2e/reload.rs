@@ -37,6 +37,7 @@ scenes![
     a_dry_run_changes_nothing,
     tunnels_of_routes_that_stay_go_on_and_others_drain,
     a_stream_of_a_route_that_is_gone_drains,
+    a_stream_that_is_cut_does_not_look_whole,
     a_breaker_stays_open,
     what_was_taken_of_a_limit_stays_taken,
     a_hundred_reloads_under_load_cost_nobody_anything,
@@ -469,9 +470,6 @@ fn a_dry_run_changes_nothing(driver: Driver) {
     assert_eq!(cli::run(&dry_run).0, Some(0));
 }
 
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: \
-                      websocket\r\n\r\n";
-
 /// Two routes to `origin`, `/stays` and `/goes`; the second only while it is there.
 fn staying_and_going(origin: &Origin, drain: &str, goes: bool) -> String {
     let route = |name: &str, settings: &str| {
@@ -488,14 +486,7 @@ fn staying_and_going(origin: &Origin, drain: &str, goes: bool) -> String {
 /// What waits in a tunnel for nothing notices too; a route that only changes is still there, and
 /// one that comes back in time has never been gone.
 fn tunnels_of_routes_that_stay_go_on_and_others_drain(driver: Driver) {
-    let origin = Origin::script(|connection| {
-        connection.request()?;
-        connection.write(SWITCH)?;
-        while let Ok(byte) = connection.wire.exactly(1) {
-            connection.write(byte)?;
-        }
-        Ok(())
-    });
+    let origin = Origin::parrot();
     let gateway = Gateway::start(driver, &staying_and_going(&origin, "1h", true));
     let open = |target: &str| {
         let mut client = gateway.client();
@@ -533,6 +524,25 @@ fn a_stream_of_a_route_that_is_gone_drains(driver: Driver) {
     assert_eq!(goes.until_end(), "");
     origin.await_ended(1);
     assert!(!stays.dawdle(Duration::from_millis(300)));
+}
+
+/// Not even one whose end is that of the upstream's connection.
+fn a_stream_that_is_cut_does_not_look_whole(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        connection.request()?;
+        connection.write("HTTP/1.1 200 OK\r\n\r\nhalf")?;
+        connection.await_end();
+        Ok(())
+    });
+    let gateway = Gateway::start(driver, &staying_and_going(&origin, "300ms", true));
+    let (mut chunks, mut plain) = (gateway.client(), gateway.client());
+    chunks.request("GET", "/goes", &[]).head();
+    assert_eq!(chunks.chunk().as_deref(), Some("half"));
+    plain.send("GET /goes HTTP/1.0\r\nHost: a\r\n\r\n").head();
+    assert_eq!(plain.exactly(4), b"half");
+    gateway.reload(&staying_and_going(&origin, "300ms", false));
+    assert_eq!(chunks.until_end(), "", "no last chunk");
+    assert!(plain.wire.until_close().is_err(), "an orderly end");
 }
 
 fn a_breaker_stays_open(driver: Driver) {
