@@ -77,6 +77,15 @@ fn json_has_every_field_that_is_known() {
 }
 
 #[test]
+fn every_field_is_explained() {
+    let schema = schemars::schema_for!(LineFormat);
+    let explained = schema.get("description").unwrap().as_str().unwrap();
+    for (_, name) in fields::FIELDS {
+        assert!(explained.contains(&format!("`{name}`")), "{name} is not in:\n{explained}");
+    }
+}
+
+#[test]
 fn text_is_what_web_servers_write_and_more() {
     let text = line("- logging: {format: text}", 404, None);
     let expected = "192.0.2.1 - the\\x20team [23/Nov/2026:21:57:17 +0000] \
