@@ -124,7 +124,7 @@ pub enum LogOutput {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoggedHeaders {
-    /// Of the request, as the client sent it.
+    /// Of the request, as the client sent it. Several fields of one name are logged as one.
     pub request: Vec<String>,
     /// Of the response, as the client sees it.
     pub response: Vec<String>,

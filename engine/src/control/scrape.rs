@@ -215,7 +215,8 @@ fn failures(text: &mut Text, common: &Common) {
             *sums.entry(words).or_default() += count;
         }
     }
-    let help = "Requests that ended with an error, be it that a fallback hid it, by step and error.";
+    let help =
+        "Requests that ended with an error, be it that a fallback hid it, by step and error.";
     text.family("ringway_errors_total", Kind::Counter, help);
     for ((phase, error), count) in &sums {
         text.sample(&[("phase", phase), ("error", error)], count);
