@@ -15,7 +15,7 @@ pub struct Record<'a> {
     pub status: u16,
     /// What went wrong, if anything did, even after the status had been sent.
     pub error: Option<&'a Error>,
-    /// When the last byte was handed to the kernel.
+    /// When the last byte of the response was handed to the kernel, or the exchange broke off.
     pub ended: Instant,
 }
 

@@ -78,7 +78,9 @@ async fn send(
         worker.buffers.give(out);
         return Ended { status: 0, error: Some(ClientError::gone(e).into()), after: After::Close };
     }
-    let end = clock::now() + course.rules().read_timeout;
+    let now = clock::now();
+    exchange.times.answered = Some(now);
+    let end = now + course.rules().read_timeout;
     while after == After::Keep && !unread.is_done() {
         reader.within(end.saturating_duration_since(clock::now()));
         out.clear();

@@ -114,7 +114,8 @@ fn finish(worker: &Worker, chain: &Chain, exchange: &mut Exchange, mut ended: En
         ended.error = Some(GatewayError::Drained.into());
     }
     let error = ended.error.as_ref();
-    let record = Record { exchange, status: ended.status, error, ended: now };
+    let answered = exchange.times.answered.unwrap_or(now);
+    let record = Record { exchange, status: ended.status, error, ended: answered };
     worker.shard.ended(error, record.bytes_in(), record.bytes_out());
     if error.is_some() {
         let now = worker.deadlines.coarse();

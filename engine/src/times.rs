@@ -20,6 +20,8 @@ pub struct Times {
     pub last_byte: Option<Instant>,
     /// How long the attempts took that are over.
     spent: Duration,
+    /// When the gateway's own answer had been sent, where it then waited for a body to drop.
+    pub(crate) answered: Option<Instant>,
 }
 
 impl Times {

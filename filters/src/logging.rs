@@ -81,12 +81,25 @@ pub struct Settings {
     pub slow: Option<Period>,
 }
 
-/// How a line is written.
+/// How a line is written. A record has these fields; one without a value is left out of JSON and is
+/// a dash elsewhere. `time`: when the first byte of the request was there, in UTC. `method`,
+/// `host`, `path` (as it was routed), `query`, `protocol`, `user_agent`, `referer`: what the client
+/// asked. `route`: the route's name. `status`: what the client was sent, 0 for nothing.
+/// `duration_ms`: from the first byte of the request until the last of the response was handed to
+/// the system. `connect_ms`: making connections to upstreams, in all attempts; 0 where the pool had
+/// one. `first_byte_ms`, `last_byte_ms`: from the first byte of the request to the first and to the
+/// last of the upstream's response. `upstream_ms`: how long upstreams had it, in all attempts,
+/// without the pauses between them. `bytes_in`, `bytes_out`: of the two bodies, without heads and
+/// framing. `client`, `peer`: the client's address, as trusted proxies tell it, and the other end
+/// of the connection. `upstream`, `endpoint`, `attempts`: what was asked last, and how often
+/// anything was. `request_id`, `trace_id`: under which it is known elsewhere. `consumer`: who the
+/// filter `auth` says it is. `error`, `error_phase`, `error_text`: what went wrong, at which step,
+/// and as a sentence; of a request that a filter refused, the filter's name and `filter`.
+/// `time_local`, `target`: for templates, the time and the target as web servers write them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LineFormat {
-    /// A JSON object of the fields that have a value. `error` and `error_phase` tell what went
-    /// wrong and at which step; of a request that a filter refused, the filter's name and `filter`.
+    /// A JSON object.
     #[default]
     Json,
     /// The combined format of web servers, and behind it what a gateway adds as `name=value`.
@@ -112,7 +125,7 @@ pub enum LogOutput {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoggedHeaders {
-    /// Of the request, as the client sent it.
+    /// Of the request, as the client sent it. Several fields of one name are logged as one.
     pub request: Vec<String>,
     /// Of the response, as the client sees it.
     pub response: Vec<String>,

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -238,10 +239,14 @@ fn a_body_that_is_dropped_has_been_received(driver: Driver) {
     client.post("/ping", b"four").expect(200);
     client.request("POST", "/ping", &["Content-Length: 11"]).send("seven b").answer().expect(200);
     await_records(&path, 1);
+    assert!(!client.dawdle(Duration::from_millis(300)));
     client.send("ytes");
     client.post("/nowhere", b"five!").expect_error(404);
-    let bytes = await_records(&path, 3).iter().map(|r| r["bytes_in"].as_u64()).collect::<Vec<_>>();
+    let records = await_records(&path, 3);
+    let bytes = records.iter().map(|record| record["bytes_in"].as_u64()).collect::<Vec<_>>();
     assert_eq!(bytes, [Some(4), Some(11), Some(5)]);
+    // What came behind the answer does not make it later.
+    assert!(records[1]["duration_ms"].as_f64().unwrap() < 300.0, "{records:#?}");
 }
 
 /// As everywhere, those of the body: not the head of the answer that began it.

@@ -1,5 +1,6 @@
 //! The end: what is open is finished, nothing new begins, and it does not take for ever.
 
+use std::sync::{Arc, Barrier};
 use std::thread;
 
 use rustix::process::Signal;
@@ -214,11 +215,15 @@ fn a_crowd_loses_no_answer(driver: Driver) {
     let origin = Origin::echo();
     let mut gateway = Gateway::forward_with(driver, &origin, "workers:\n  count: 2");
     let address = gateway.address();
+    // One that begins late would be told with its first answer, or find nobody to connect to.
+    let all_here = Arc::new(Barrier::new(9));
     let crowd: Vec<_> = (0..8)
         .map(|_| {
+            let all_here = all_here.clone();
             thread::spawn(move || {
                 let mut client = Client::connect(address);
                 client.get("/").expect(200);
+                all_here.wait();
                 loop {
                     client.post_begun("/", b"hello");
                     // Each is answered, and the last answer says that it is the last.
@@ -229,6 +234,7 @@ fn a_crowd_loses_no_answer(driver: Driver) {
             })
         })
         .collect();
+    all_here.wait();
     origin.await_requests(500);
     gateway.terminate();
     for member in crowd {

@@ -173,34 +173,61 @@ impl Line<'_> {
     fn put_headers(&self, out: &mut Vec<u8>, name: &str, headers: &[Header], request: bool) {
         let mut begun = false;
         for header in headers {
-            let Some(value) = self.find(header, request) else { continue };
+            let before = out.len();
             if begun {
                 out.push(b',');
             } else {
                 out.extend_from_slice(b",\"");
                 out.extend_from_slice(name.as_bytes());
                 out.extend_from_slice(b"\":{");
-                begun = true;
             }
             out.push(b'"');
             redact::json(out, header.shown.as_bytes());
             out.extend_from_slice(b"\":\"");
-            self.put(&Value::Link(value), out, redact::json);
-            out.push(b'"');
+            if self.put_values(header, request, out, redact::json) {
+                out.push(b'"');
+                begun = true;
+            } else {
+                out.truncate(before);
+            }
         }
         if begun {
             out.push(b'}');
         }
     }
 
-    fn find(&self, header: &Header, request: bool) -> Option<&[u8]> {
+    /// Appends what a header says, several fields of its name as one (RFC 9110 §5.3); false when
+    /// there is none.
+    fn put_values(
+        &self,
+        header: &Header,
+        request: bool,
+        out: &mut Vec<u8>,
+        escape: impl Fn(&mut Vec<u8>, &[u8]) + Copy,
+    ) -> bool {
         let exchange = self.record.exchange;
         let sent = &exchange.request;
-        let found = match request {
-            true => sent.head.find(sent.raw(), header.name.as_bytes()),
-            false => exchange.response.header(&header.name),
-        };
-        found.map(|value| if header.hidden { HIDDEN } else { value })
+        let theirs = request.then(|| sent.head.all(sent.raw(), header.name.as_bytes()));
+        let ours = (!request).then(|| exchange.response.values(&header.name));
+        let all = theirs.into_iter().flatten().chain(ours.into_iter().flatten());
+        let (mut left, mut found) = (LONGEST, false);
+        for value in all {
+            if header.hidden {
+                out.extend_from_slice(HIDDEN);
+                return true;
+            }
+            if found {
+                out.extend_from_slice(b", ");
+            }
+            found = true;
+            let value = &value[..value.len().min(left)];
+            left -= value.len();
+            self.put(&Value::Link(value), out, escape);
+            if left == 0 {
+                break;
+            }
+        }
+        found
     }
 
     /// Appends the value of a template's variable, or a dash.
@@ -211,8 +238,11 @@ impl Line<'_> {
                 let request = name.starts_with(REQUEST_HEADER);
                 let headers = if request { &self.shape.request } else { &self.shape.response };
                 let header = headers.iter().find(|header| header.shown == name);
-                let found = header.and_then(|header| self.find(header, request));
-                found.map_or(Value::Absent, Value::Link)
+                let escape = |out: &mut Vec<u8>, text: &[u8]| redact::plain(out, text, false);
+                if !header.is_some_and(|header| self.put_values(header, request, out, escape)) {
+                    out.push(b'-');
+                }
+                return true;
             }
         };
         match value {

@@ -9,6 +9,7 @@ use crate::tests::{build, read, refused};
 const HEAD: &str = "GET /a/b?x=1&token=hush HTTP/1.1\r\nHost: h.test\r\n\
                     User-Agent: the \"agent\"\r\n\
                     Referer: http://r.test/?password=hush&y=2\r\nX-Tenant: t\x1b1\r\n\
+                    X-Tenant: t2\r\nX-Empty:\r\nX-Key: hush\r\n\
                     Authorization: Bearer hush\r\nX-Key: hush\r\n\r\n";
 
 /// The line that a filter with these settings writes about an exchange.
@@ -41,8 +42,8 @@ fn line(filter: &str, status: u16, error: Option<&Error>) -> String {
 
 #[test]
 fn json_has_every_field_that_is_known() {
-    let filter = "- logging: {headers: {request: [X-Tenant, Authorization, X-Key, X-None]}, \
-                  redact: {headers: [x-key], query: [token, password]}}";
+    let filter = "- logging: {headers: {request: [X-None, X-Tenant, Authorization, X-Key, \
+                  X-Empty]}, redact: {headers: [x-key], query: [token, password]}}";
     let error = Error::from(ClientError::Stalled);
     let json: serde_json::Value = serde_json::from_str(&line(filter, 200, Some(&error))).unwrap();
     let expected = serde_json::json!({
@@ -71,9 +72,23 @@ fn json_has_every_field_that_is_known() {
         "error": "client_stalled",
         "error_phase": "response",
         "error_text": "the client did not take the response in time",
-        "request_headers": {"x-tenant": "t\u{e9}1", "authorization": "***", "x-key": "***"},
+        "request_headers": {
+            "x-tenant": "t\u{e9}1, t2",
+            "authorization": "***",
+            "x-key": "***",
+            "x-empty": "",
+        },
     });
     assert_eq!(json, expected);
+}
+
+#[test]
+fn every_field_is_explained() {
+    let schema = schemars::schema_for!(LineFormat);
+    let explained = schema.get("description").unwrap().as_str().unwrap();
+    for (_, name) in fields::FIELDS {
+        assert!(explained.contains(&format!("`{name}`")), "{name} is not in:\n{explained}");
+    }
 }
 
 #[test]
@@ -91,7 +106,7 @@ fn a_template_is_filled_in() {
     let filter = "- logging: {format: template, template: \
                   '$${x} ${status} ${request_header_x_tenant} ${request_header_authorization} \
                   ${response_header_x_none} ${error}'}";
-    assert_eq!(line(filter, 200, None), "${x} 200 t\u{e9}1 *** - -\n");
+    assert_eq!(line(filter, 200, None), "${x} 200 t\u{e9}1, t2 *** - -\n");
 }
 
 /// How many of ten thousand exchanges with this status are logged.
