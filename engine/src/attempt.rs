@@ -43,7 +43,9 @@ pub(crate) struct Attempt<'a> {
     /// Requests that the client's connection has carried, this one included.
     pub(crate) served: u64,
     /// When it is over, if a filter says so.
-    pub(crate) until: Option<Until>,
+    pub(crate) until: Cell<Option<Until>>,
+    /// How long it may take, if a filter says so.
+    pub(crate) time: Option<Duration>,
     /// The head of the answer is there.
     pub(crate) answered: Cell<bool>,
     /// The request can be sent again: all that has come of it is still here.
@@ -100,8 +102,13 @@ impl Attempt<'_> {
             return Attempted::Failed { error, repeatable: false };
         }
         let whole = !exchange.request.body_begun;
+        up.body.awaits(false);
         self.repeatable.set(whole || up.kept.is_whole());
-        if let Some(until) = &self.until {
+        if !whole {
+            // While the client still sends, the time is not the upstream's.
+            self.until.set(Until::of_exchange(exchange));
+        }
+        if let Some(until) = self.until.get() {
             lease.stream.watch().over_within(until.left());
         }
         let (mut reader, mut writer) = lease.stream.split();
@@ -114,11 +121,11 @@ impl Attempt<'_> {
             let (reader, writer) = (&mut reader, &mut client_writer);
             self.hear(exchange, whole, reader, writer, upload.as_mut()).await
         };
-        let over = self.until.filter(|_| lease.stream.watch().is_over());
+        let over = self.until.get().filter(|_| lease.stream.watch().is_over());
         if !whole {
             connection.stream.watch().read_any_time();
         }
-        if self.until.is_some() {
+        if self.until.get().is_some() {
             lease.stream.watch().never_over();
             connection.stream.watch().never_over();
         }
@@ -140,7 +147,11 @@ impl Attempt<'_> {
                 Attempted::Unwanted(next)
             }
             Heard::Nothing(error) => {
-                let over = over.map(|until| until.error(self.from));
+                let over = over.map(|until| match up.body.is_awaited() {
+                    // Whoever is slow to send makes no upstream look slow to answer.
+                    true => ClientError::BodyTimeout.into(),
+                    false => until.error(self.from),
+                });
                 self.failed(exchange, up, error, over, lease.reused)
             }
         }
@@ -184,7 +195,7 @@ impl Attempt<'_> {
                 return Heard::Unwanted { next, clean: whole_answer && !upload.is_busy() };
             }
         }
-        if self.until.is_some() {
+        if self.until.get().is_some() {
             until::relay(exchange.deadline, reader, client);
         }
         let bounds = self.response_bounds();
@@ -221,6 +232,10 @@ impl Attempt<'_> {
         };
         if end.is_ok() && !self.answered.get() {
             to.other_direction_within(self.first_byte());
+            if let Some(until) = Until::of_attempt(self.time, self.until.get()) {
+                to.over_within(until.left());
+                self.until.set(Some(until));
+            }
         }
         if let Err(error) = end {
             if !matches!(error, RelayError::Write(_)) {
@@ -244,7 +259,8 @@ impl Attempt<'_> {
         let whole = self.repeatable.get();
         if let Some(error) = over {
             self.endpoint.met(&error);
-            return Attempted::Failed { error, repeatable: whole };
+            let repeatable = whole && !matches!(error, Error::Client(_));
+            return Attempted::Failed { error, repeatable };
         }
         if let Some(error) = up.broken.take().and_then(|e| upload_error(e, self.from)) {
             return Attempted::Failed { error, repeatable: false };

@@ -79,6 +79,10 @@ pub enum UpstreamError {
     /// The answer did not begin within the time that a filter gives each attempt.
     #[error("{0} did not answer within the time of one attempt")]
     TryTimeout(SocketAddr),
+    /// The answer did not begin within the time that a filter gives the whole exchange, most of
+    /// which the upstream had.
+    #[error("{0} did not answer within the time of the whole exchange")]
+    ExchangeTimeout(SocketAddr),
     /// The answer's head is not one.
     #[error("bad response head from {0}: {1}")]
     Head(SocketAddr, HeadError),
@@ -114,9 +118,12 @@ pub enum GatewayError {
     /// A filter that codes bodies cannot go on.
     #[error("the response cannot be coded: {0}")]
     Coder(io::Error),
-    /// The time that a filter gives the whole exchange was over.
+    /// The time that a filter gives the whole exchange was over, and no upstream had most of it.
     #[error("the time for the whole exchange is over")]
     Timeout,
+    /// The gateway stops, and the time for what was open is over.
+    #[error("the gateway stops, and the exchange was not over in time")]
+    Drained,
     /// More attempts were asked for than one exchange may make.
     #[error("too many attempts")]
     Attempts,
@@ -168,6 +175,7 @@ impl Error {
             Error::Upstream(U::Closed(_)) => (502, "upstream_closed", true),
             Error::Upstream(U::FirstByteTimeout(_)) => (504, "first_byte_timeout", true),
             Error::Upstream(U::TryTimeout(_)) => (504, "try_timeout", true),
+            Error::Upstream(U::ExchangeTimeout(_)) => (504, "timeout", true),
             Error::Upstream(U::Head(..)) => (502, "bad_response_head", true),
             Error::Upstream(U::Interim(_)) => (502, "endless_interim", true),
             Error::Upstream(U::UnaskedUpgrade(_)) => (502, "unasked_upgrade", true),
@@ -179,6 +187,7 @@ impl Error {
             Error::Gateway(G::Rewrite(_)) => (500, "bad_rewrite", true),
             Error::Gateway(G::Coder(_)) => (500, "bad_coder", false),
             Error::Gateway(G::Timeout) => (504, "timeout", true),
+            Error::Gateway(G::Drained) => (503, "drained", false),
             Error::Gateway(G::Attempts) => (502, "too_many_attempts", true),
         };
         Reply { status: Some(status), code, keep }
@@ -186,7 +195,8 @@ impl Error {
 
     /// The step of the exchange that failed, as logs and metrics name it: `request_head`, `route`,
     /// `request_body`, `endpoint`, `connect`, `response_head`, `response_body`, `response` (its
-    /// way to the client) or `client` (a connection that broke at no step in particular).
+    /// way to the client), `client` (a connection that broke at no step in particular) or
+    /// `exchange` (its time was over).
     pub fn phase(&self) -> &'static str {
         use {ClientError as C, GatewayError as G, UpstreamError as U};
         match self {
@@ -207,7 +217,9 @@ impl Error {
                 | U::Interim(_)
                 | U::UnaskedUpgrade(_),
             ) => "response_head",
-            Error::Gateway(G::Timeout) => "exchange",
+            Error::Upstream(U::ExchangeTimeout(_)) | Error::Gateway(G::Timeout | G::Drained) => {
+                "exchange"
+            }
             Error::Upstream(U::Truncated(_) | U::Body(..) | U::TooLarge(_) | U::Stalled(_))
             | Error::Gateway(G::Coder(_)) => "response_body",
         }

@@ -35,6 +35,8 @@ pub(crate) struct Incoming {
     received: u64,
     /// How long its sender has been waited for, where there is a minimum rate.
     waited: Duration,
+    /// Its sender is being waited for; still true when the wait was given up.
+    awaited: bool,
     /// What came behind the chunks, where it was not passed on at once.
     trailers: Vec<u8>,
     /// Names under which nothing behind the chunks is passed on, each with a line end.
@@ -92,8 +94,9 @@ impl Incoming {
             Body::Chunked => State::Chunked(Decoder::default()),
             Body::UntilClose => State::UntilClose,
         };
+        let (received, waited, awaited) = (0, Duration::ZERO, false);
         let (trailers, withheld) = (Vec::new(), Buffer::default());
-        Incoming { state, received: 0, waited: Duration::ZERO, trailers, withheld }
+        Incoming { state, received, waited, awaited, trailers, withheld }
     }
 
     /// Begins again with a body of which nothing has come; the same is withheld of it.
@@ -139,6 +142,16 @@ impl Incoming {
     pub(crate) fn waited_from(&mut self, began: Option<Instant>) {
         self.waited +=
             began.map_or(Duration::ZERO, |at| clock::now().saturating_duration_since(at));
+    }
+
+    /// Says whether its sender is being waited for.
+    pub(crate) fn awaits(&mut self, awaited: bool) {
+        self.awaited = awaited;
+    }
+
+    /// True when its sender was being waited for at last, so that nobody else is late.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.awaited
     }
 
     /// Bytes of payload so far.
@@ -321,7 +334,9 @@ pub(crate) async fn read_more(
     }
     reader.within(time_to_read(incoming, bounds));
     let began = bounds.measured_from();
+    incoming.awaits(true);
     let (result, buffer) = reader.read(std::mem::take(input)).await;
+    incoming.awaits(false);
     // While the receiver takes its time, the sender is not late.
     reader.any_time();
     incoming.waited_from(began);

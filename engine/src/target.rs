@@ -1,6 +1,9 @@
 //! Which route takes a request, and what target its upstream shall see. Used alike to serve and
 //! to explain.
 
+use std::cell::RefCell;
+use std::ops::Range;
+
 use crate::error::{ClientError, Error, GatewayError};
 use crate::exchange::Exchange;
 use crate::message::Method;
@@ -103,19 +106,38 @@ pub(crate) fn render(
         let from = out.len();
         exchange.append_variable(name, out) && escape_in_target(name, out, from)
     };
-    template.render(&value, out).map_err(|e| {
-        Error::from(GatewayError::Rewrite(match e {
-            TemplateError::Missing(_) => "a variable of its template has no value",
-            _ => "a value of its template holds control characters",
-        }))
-    })
+    template.render(&value, out).map_err(rewrite_error)
+}
+
+fn rewrite_error(error: TemplateError) -> Error {
+    let reason = match error {
+        TemplateError::Missing(_) => "a variable of its template has no value",
+        _ => "a value of its template holds control characters",
+    };
+    GatewayError::Rewrite(reason).into()
 }
 
 /// Renders the place to redirect to. What a client writes into the path must not name another
-/// host: `//evil.example` would be one (RFC 3986 §4.2), so such slashes are made one.
+/// host: `//evil.example` would be one (RFC 3986 §4.2), so such slashes are made one; and so would
+/// be `.evil.example` or `@evil.example` straight behind the host of the template, or
+/// `https:/evil.example` where the template has none.
 pub(crate) fn render_location(exchange: &Exchange, to: &Template) -> Result<String, Error> {
     let mut location = Vec::new();
-    render(exchange, to, &mut location)?;
+    let mut in_host: RefCell<Vec<Range<usize>>> = RefCell::default();
+    let value = |name: &str, out: &mut Vec<u8>| {
+        let from = out.len();
+        let good = exchange.append_variable(name, out) && escape_in_target(name, out, from);
+        // The host that was asked for is one, and checked as one.
+        if name != "host" && (from == 0 || host_so_far(&out[..from]).is_some()) {
+            in_host.borrow_mut().push(from..out.len());
+        }
+        good
+    };
+    to.render(&value, &mut location).map_err(rewrite_error)?;
+    if !in_host.get_mut().iter().all(|value| may_be_in_host(&location, value.clone())) {
+        let reason = "a value of its template would name another host";
+        return Err(GatewayError::Rewrite(reason).into());
+    }
     if to.as_literal().is_none() {
         let slashes = |b: &u8| matches!(b, b'/' | b'\\');
         let extra = location.iter().take_while(|b| slashes(b)).count().saturating_sub(1);
@@ -123,4 +145,75 @@ pub(crate) fn render_location(exchange: &Exchange, to: &Template) -> Result<Stri
     }
     String::from_utf8(location)
         .map_err(|_| GatewayError::Rewrite("the place to redirect to is not UTF-8").into())
+}
+
+/// What there is of the host of a URL that goes on, as long as it may go on itself.
+fn host_so_far(url: &[u8]) -> Option<&[u8]> {
+    let at = url.windows(3).position(|three| three == b"://")?;
+    let host = &url[at + 3..];
+    (!host.iter().any(|byte| ENDS_HOST.contains(byte))).then_some(host)
+}
+
+/// What ends the host of a URL (RFC 3986 §3.2), or does so for browsers.
+const ENDS_HOST: &[u8] = b"/\\?#";
+
+/// Whether a value that stands where the host does, or first of all, may stand there: it begins
+/// what is behind the host, or it is a part that the template has a place for, between dots or text
+/// of its own.
+fn may_be_in_host(url: &[u8], value: Range<usize>) -> bool {
+    let ends = |at: usize| url.get(at).is_none_or(|byte| ENDS_HOST.contains(byte));
+    let Some(before) = value.start.checked_sub(1).map(|at| url[at]) else { return ends(0) };
+    if ends(value.start) {
+        return before != b'/';
+    }
+    let label = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    let has_place = b"/.-".contains(&before) || !ends(value.end);
+    has_place && url[value].iter().all(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    /// Where a request with this path is redirected to, if anywhere.
+    #[track_caller]
+    fn check(to: &str, path: &str, expected: Option<&str>) {
+        let head = b"GET /a HTTP/1.1\r\nHost: asked.test:81\r\n\r\n";
+        let mut exchange = Exchange::with_request(head, clock::now()).unwrap();
+        exchange.request.path = path.as_bytes().to_vec();
+        let location = render_location(&exchange, &Template::parse(to).unwrap()).ok();
+        assert_eq!(location.as_deref(), expected, "{to} {path}");
+    }
+
+    /// `${path}` stands for whatever a capture of a path may be.
+    #[test]
+    fn no_value_names_another_host() {
+        let behind = "https://x.test${path}";
+        for good in ["", "/", "/a", "//evil.test", "?a", "/@evil.test"] {
+            check(behind, good, Some(&format!("https://x.test{good}")));
+        }
+        for bad in [".evil.test", "@evil.test", ":81", "evil.test", "%2eevil", "-evil.test"] {
+            check(behind, bad, None);
+        }
+        check("https://${host}${path}", "/a", Some("https://asked.test:81/a"));
+        check("https://${host}${path}", "@evil.test", None);
+        check("https://x.test?${path}", "@evil.test", Some("https://x.test?@evil.test"));
+        check("https://x.test/${path}", ".evil.test", Some("https://x.test/.evil.test"));
+        check("${path}", "//evil.test", Some("/evil.test"));
+        check("${path}/b", "", Some("/b"));
+        check("${path}", "https:/evil.test", None);
+        check("https://${path}", "/evil.test", None);
+        check("https://${path}/evil.test", "", None);
+    }
+
+    #[test]
+    fn a_value_may_be_a_part_of_the_host_where_that_is_written() {
+        check("https://${path}.x.test/", "shop", Some("https://shop.x.test/"));
+        check("https://x${path}.test", "1", Some("https://x1.test"));
+        check("https://x.${path}/", "de", Some("https://x.de/"));
+        for bad in ["evil.test@", "a%2f", "a:1", "a;b", "evil.test/", "/evil.test/"] {
+            check("https://${path}.x.test/", bad, None);
+        }
+    }
 }

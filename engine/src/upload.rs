@@ -168,7 +168,9 @@ async fn read_when_ready(
     }
     reader.within(time_to_read(&up.body, bounds));
     let began = bounds.measured_from();
+    up.body.awaits(true);
     let read = reader.read_when_ready(&mut up.input).await;
+    up.body.awaits(false);
     reader.any_time();
     up.body.waited_from(began);
     read.map(drop).map_err(RelayError::Read)

@@ -22,3 +22,8 @@ pub(crate) fn remove_aliases(request: &mut Request, name: &str) {
         request.edits.remove(&written).expect("invariant: a name that was parsed is a token");
     }
 }
+
+/// True when programs behind a gateway cannot tell the two names apart.
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
+    reads_as(one.as_bytes(), other.as_bytes())
+}

@@ -90,6 +90,7 @@ fn what_failed(error: &Error) -> (bool, bool, bool) {
         UpstreamError::ConnectTimeout(_) => (true, false, true),
         UpstreamError::FirstByteTimeout(_)
         | UpstreamError::TryTimeout(_)
+        | UpstreamError::ExchangeTimeout(_)
         | UpstreamError::Stalled(_) => (false, false, true),
         UpstreamError::Closed(_)
         | UpstreamError::Head(..)

@@ -16,11 +16,13 @@
 //! Each upstream of a route has a breaker of its own. Closed, it lets everything pass and counts.
 //! Open, it lets nothing pass. After `timeout` it is half-open: it lets `half_open_max` requests
 //! pass; when all of them go well it closes, and when one fails it opens again. A request that
-//! comes to nothing (its client left) makes room for another.
+//! comes to nothing (its client left) makes room for another, and so does one that has not come to
+//! anything after another `timeout` or two: its client may be slow to send.
 //!
 //! What counts is that an answer begins and which status it has, not how its body ends. A request
 //! that is refused by one endpoint and taken by another at once has not failed. Every attempt of a
-//! `retry` counts by itself.
+//! `retry` counts by itself. That the time of a `timeout` is over counts where the upstream had
+//! three quarters of it, and not where the client was slow to send.
 //!
 //! # Answers
 //!
@@ -37,12 +39,14 @@ use std::rc::Rc;
 
 use ringway_config::Period;
 use ringway_engine::clock;
+use ringway_engine::error::Error;
 use ringway_engine::exchange::{Answer, Exchange, Hold};
 use ringway_engine::filter::{
     Blueprint, Core, Filter, Measure, Next, Outcome, SettingsError, Verdict,
 };
 use ringway_engine::shared::{
     BreakerLimits, BreakerState, PROBES_MOST, Pass, RatioLimit, Shared, SharedBreaker, SharedTable,
+    SharedWindow,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -59,6 +63,9 @@ const USUAL_WINDOW: Period = Period::from_secs(10);
 /// The requests that `error_ratio` needs where no number is asked for.
 const USUAL_MINIMUM: u32 = 20;
 
+/// The most that can be asked for: so many can be told apart from more in any window.
+const MOST_MINIMUM: u32 = 30_000;
+
 /// When an upstream is spared, and for how long.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -69,7 +76,7 @@ pub struct Settings {
     pub error_ratio: Option<f64>,
     /// Over which time `error_ratio` counts, 1s to 1h. Without this, 10s.
     pub window: Option<Period>,
-    /// How many requests the window must have before `error_ratio` means anything, 1 to 1,000,000.
+    /// How many requests the window must have before `error_ratio` means anything, 1 to 30,000.
     /// Without this, 20.
     pub minimum_requests: Option<u32>,
     /// How long it stays open, 100ms to 1d.
@@ -125,10 +132,10 @@ impl Settings {
             return Err(wrong("window", message, "write a time from `1s` to `1h`"));
         }
         if let Some(minimum) = self.minimum_requests
-            && !(1..=1_000_000).contains(&minimum)
+            && !(1..=MOST_MINIMUM).contains(&minimum)
         {
             let message = format!("{minimum} is no number of requests");
-            return Err(wrong("minimum_requests", message, "write a number from 1 to 1000000"));
+            return Err(wrong("minimum_requests", message, "write a number from 1 to 30000"));
         }
         if !(Period::from_millis(100)..=Period::from_secs(86_400)).contains(&self.timeout) {
             let message = format!("{} is no time to stay open", self.timeout);
@@ -161,7 +168,7 @@ impl Settings {
     }
 }
 
-const _: () = assert!(PROBES_MOST >= 1000);
+const _: () = assert!(PROBES_MOST >= 1000 && SharedWindow::SURE as u32 >= MOST_MINIMUM);
 
 /// The breakers of all routes that have this filter, by route and upstream.
 type Breakers = SharedTable<(String, String), SharedBreaker>;
@@ -342,10 +349,12 @@ impl CircuitBreaker {
         match outcome {
             // Another filter did not let it pass: the upstream was not asked.
             Outcome::Denied(_) => breaker.abandoned(pass),
+            // The client's fault or the gateway's: also where others had most of the time.
+            Outcome::Failed(Error::Client(_) | Error::Gateway(_)) => breaker.abandoned(pass),
             _ if is_failure() => breaker.failed(pass, self.core, clock::now()),
             Outcome::Answered(_) => breaker.succeeded(pass, self.core, clock::now),
-            // The client's fault, the gateway's, or one that is not to count.
-            Outcome::Failed(_) => breaker.abandoned(pass),
+            // One that is not to count.
+            Outcome::Failed(Error::Upstream(_)) => breaker.abandoned(pass),
         }
     }
 
@@ -373,7 +382,7 @@ impl CircuitBreaker {
 mod tests {
     use std::net::SocketAddr;
 
-    use ringway_engine::error::{ClientError, Error, UpstreamError};
+    use ringway_engine::error::{ClientError, GatewayError, UpstreamError};
 
     use super::*;
     use crate::tests::{build, core, refused};
@@ -435,8 +444,10 @@ mod tests {
         let filter = build("- circuit_breaker: {threshold: 1}").unwrap().instance(&core());
         let mut exchange = exchange("a");
         assert!(matches!(filter.on_attempt(&mut exchange), Verdict::Continue));
-        let error = Error::from(ClientError::BodyTimeout);
-        filter.on_outcome(&mut exchange, &Outcome::Failed(&error));
+        for error in [ClientError::BodyTimeout.into(), Error::from(GatewayError::Timeout)] {
+            filter.on_outcome(&mut exchange, &Outcome::Failed(&error));
+            assert!(matches!(filter.on_attempt(&mut exchange), Verdict::Continue));
+        }
         assert!(matches!(filter.on_attempt(&mut exchange), Verdict::Continue));
         filter.on_outcome(&mut exchange, &Outcome::Denied(503));
         assert_eq!(attempt(&*filter, &mut exchange, Some(404)), None);
@@ -494,6 +505,7 @@ mod tests {
         refuse("minimum_requests: 3", "minimum_requests", "error_ratio");
         refuse("error_ratio: 0.5, window: 10ms", "window", "1s");
         refuse("error_ratio: 0.5, minimum_requests: 0", "minimum_requests", "from 1");
+        refuse("error_ratio: 0.5, minimum_requests: 30001", "minimum_requests", "to 30000");
         refuse("timeout: 0s", "timeout", "100ms");
         refuse("half_open_max: 0", "half_open_max", "from 1");
         refuse("failures: []", "failures", "empty");

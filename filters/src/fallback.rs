@@ -17,7 +17,8 @@
 //!
 //! `on` is about what the attempt came to in the end: where a `retry` of the same route has an
 //! attempt left, that goes first, whichever of the two filters stands first. `denied` is an attempt
-//! that a filter did not let pass, such as an open `circuit_breaker`.
+//! that a filter did not let pass, such as an open `circuit_breaker`. Of two `fallback` of one
+//! route that both fit, the one further down decides, as answers pass the filters backward.
 //!
 //! Another upstream is asked once, and only when the request can be sent again: its body had come
 //! with its head, or has no more than `max_body`. What comes of that is the answer.
@@ -206,8 +207,13 @@ struct Fallback {
     needed: Shared<SharedTotal>,
 }
 
-/// The note of an exchange that shall be answered instead, unless it is sent again first.
-const ANSWERED: u64 = 1;
+/// The note of an exchange that shall be answered instead, or by the other upstream, unless it is
+/// sent again first.
+const WANTED: u64 = 1;
+
+/// The note of an exchange whose other upstream has failed as well: two such filters would send it
+/// back and forth.
+const ASKED: u64 = 2;
 
 impl Filter for Fallback {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
@@ -219,7 +225,7 @@ impl Filter for Fallback {
 
     fn on_attempt(&self, exchange: &mut Exchange) -> Verdict {
         // Something else was done first, such as a retry.
-        if self.answer.is_some() && exchange.note(self) == ANSWERED {
+        if self.answer.is_some() && exchange.note(self) == WANTED {
             exchange.set_note(self, 0);
         }
         Verdict::Continue
@@ -231,21 +237,28 @@ impl Filter for Fallback {
         }
         match &self.answer {
             Some(answer) => {
-                exchange.set_note(self, ANSWERED);
+                exchange.set_note(self, WANTED);
                 Next::Answer(Box::new(answer.clone()))
             }
-            None if exchange.upstream == *self.upstream => Next::Accept,
-            None => Next::Upstream(self.upstream.clone()),
+            None if exchange.note(self) == ASKED => Next::Accept,
+            None if exchange.upstream == *self.upstream => {
+                if exchange.note(self) == WANTED {
+                    exchange.set_note(self, ASKED);
+                }
+                Next::Accept
+            }
+            None => {
+                exchange.set_note(self, WANTED);
+                Next::Upstream(self.upstream.clone())
+            }
         }
     }
 
     fn on_end(&self, record: &Record<'_>) {
         let exchange = record.exchange;
-        let needed = match self.answer {
-            Some(_) => exchange.note(self) == ANSWERED,
-            None => exchange.upstream == *self.upstream,
-        };
-        if needed {
+        // The other upstream may be asked first as well, where the route has several.
+        let answers = self.answer.is_some() || exchange.upstream == *self.upstream;
+        if answers && exchange.note(self) != 0 {
             self.needed.add_one();
         }
     }
@@ -280,8 +293,11 @@ mod tests {
         exchange.upstream.push('a');
         let next = filter.on_outcome(&mut exchange, &Outcome::Answered(500));
         assert_eq!(next, Next::Upstream("b".into()));
-        exchange.upstream = "b".to_owned();
-        assert_eq!(filter.on_outcome(&mut exchange, &Outcome::Answered(500)), Next::Accept);
+        // The upstream of another such filter is no reason to come back.
+        for upstream in ["b", "c", "b"] {
+            exchange.upstream = upstream.to_owned();
+            assert_eq!(filter.on_outcome(&mut exchange, &Outcome::Answered(500)), Next::Accept);
+        }
     }
 
     #[test]
@@ -305,6 +321,27 @@ mod tests {
         filter.on_outcome(&mut exchange, &Outcome::Answered(500));
         end(&exchange);
         assert_eq!(count(), 1.0);
+    }
+
+    /// A route with several upstreams may ask the other one first.
+    #[test]
+    fn another_upstream_counts_only_where_it_was_needed() {
+        let blueprint = build("- fallback: {on: [5xx], upstream: b}").unwrap();
+        let filter = blueprint.instance(&core());
+        for (asked, expected) in [(["b"].as_slice(), 0.0), (&["a"], 0.0), (&["a", "b"], 1.0)] {
+            let mut exchange = Exchange::new(clock::now());
+            for upstream in asked {
+                exchange.upstream.clear();
+                exchange.upstream.push_str(upstream);
+                filter.on_attempt(&mut exchange);
+                filter.on_outcome(&mut exchange, &Outcome::Answered(500));
+            }
+            let (error, ended) = (None, clock::now());
+            filter.on_end(&Record { exchange: &exchange, status: 500, error, ended });
+            let mut measures = Vec::new();
+            blueprint.measures(&mut measures);
+            assert_eq!(measures[0].value, expected, "{asked:?}");
+        }
     }
 
     #[test]

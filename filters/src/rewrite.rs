@@ -35,9 +35,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use regex::bytes::{CaptureLocations, Regex, RegexBuilder};
-use ringway_config::Template as Text;
+use ringway_config::{EncodedSlash, PathPolicy, Template as Text};
 use ringway_engine::exchange::{Answer, Exchange};
 use ringway_engine::filter::{Blueprint, Core, Filter, SettingsError, Step};
+use ringway_engine::route::path::{PathError, normalise};
 use ringway_engine::shared::Shared;
 use ringway_engine::template::{CLAIM, Template, escape_in_target};
 use schemars::JsonSchema;
@@ -106,13 +107,32 @@ impl Rule {
             return Err(wrong(field, message, "write `${1}` for `$1`"));
         }
         let replacement = Template::parse(text)
-            .map_err(|error| wrong(field, error.to_string(), "write `${1}` for a group"))?;
+            .map_err(|error| wrong(&*field, error.to_string(), "write `${1}` for a group"))?;
+        check_path(&replacement).map_err(|error| {
+            let message = format!("`{text}` makes no path: {error}");
+            wrong(&*field, message, "write `%25` for a percent sign")
+        })?;
         let groups = regex.capture_names().enumerate().skip(1).map(|(number, name)| {
             (number, name.map_or_else(|| number.to_string(), str::to_owned).into())
         });
         let groups = groups.collect();
         Ok(Compiled { regex, groups, own_query: text.contains('?'), replacement })
     }
+}
+
+/// What is written of a path has to be one, whatever the variables in it are.
+fn check_path(replacement: &Template) -> Result<(), PathError> {
+    let mut path = b"/".to_vec();
+    let filled = replacement.render(
+        &|_, out| {
+            out.push(b'x');
+            true
+        },
+        &mut path,
+    );
+    filled.expect("invariant: every variable has this value");
+    let policy = PathPolicy { merge_slashes: true, encoded_slash: EncodedSlash::Keep };
+    normalise(&path, &policy, &mut Vec::new()).map(drop)
 }
 
 /// A rule, ready to be tried.
@@ -347,6 +367,8 @@ mod tests {
         refused(&rule("/a", "/b c"), replacement, "%20");
         refused(&rule("/a", "/b#c"), replacement, "%23");
         refused(&rule("/a", "/b\\r\\nc"), replacement, "more than a path");
+        refused(&rule("/(a)", "/100%/${1}"), replacement, "%25");
+        refused(&rule("/a", "/a%00"), replacement, "NUL");
         assert!(crate::tests::read("- rewrite: {rules: [{regex: /a}]}").is_err());
     }
 

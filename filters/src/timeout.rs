@@ -15,8 +15,9 @@
 //!
 //! # Answers
 //!
-//! 504 when no answer has begun. An answer that has begun breaks off: its connection ends in the
-//! midst of it, so that nobody can take it for whole.
+//! 504 when no answer has begun; 408 when what has not come is the client's body, which no
+//! `circuit_breaker` takes for a failure of the upstream. An answer that has begun breaks off: its
+//! connection ends in the midst of it, so that nobody can take it for whole.
 //!
 //! # State
 //!

@@ -132,6 +132,9 @@ fn a_file_with_errors_is_no_answer() {
     let (code, said) = diff(OLD, "routes: 7\n", &[]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("routes"), "{said}");
+    let (code, said) = diff("routes: 7\n", "routes: 8\n", &["--json"]);
+    let told: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, told["diagnostics"].as_array().unwrap().len()), (Some(1), 2), "{said}");
     assert_eq!(cli::run(&["diff", "/nowhere/a.yaml", "/nowhere/b.yaml"]).0, Some(1));
 }
 
@@ -224,4 +227,18 @@ fn a_guard_that_is_lost_is_in_capitals() {
     let said = diff(&old, &routes("{ip_access: {allow: [10.0.0.0/8]}}"), &[]).1;
     let told = "IP_ACCESS OF ROUTE shop ASKS LESS: allow: `10.0.0.0/8` will do too\n";
     assert!(said.ends_with(told), "{said}");
+}
+
+/// Its requests are let in by the route that takes them now.
+#[test]
+fn a_guard_that_is_left_without_requests_is_in_capitals() {
+    let old = "routes:\n  - {name: shop, prefix: /shop, respond: {}, filters: [{ip_access: {allow: \
+               [10.0.0.0/16]}}]}\n";
+    let open = "  - {name: all, prefix: /, priority: 1, respond: {}}\n";
+    let said = diff(old, &format!("{old}{open}"), &[]).1;
+    assert!(said.contains("no request reaches the route shop any more: all takes them all"));
+    assert!(said.ends_with("ROUTE shop LOSES IP_ACCESS\n"), "{said}");
+    let guarded = open.replace("{}}", "{}, filters: [{ip_access: {allow: [10.0.0.0/16]}}]}");
+    let said = diff(old, &format!("{old}{guarded}"), &[]).1;
+    assert!(said.ends_with("all takes them all\n"), "{said}");
 }

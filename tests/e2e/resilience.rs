@@ -14,6 +14,7 @@ scenes![
     workers_share_one_breaker,
     a_share_of_failures_opens_the_breaker,
     a_client_that_leaves_gives_its_probe_back,
+    a_client_that_dawdles_keeps_no_breaker_half_open,
     a_retry_goes_to_another_endpoint,
     an_error_status_is_retried_over_the_same_connections,
     retries_stop_at_their_number,
@@ -26,6 +27,7 @@ scenes![
     a_fallback_answers_for_an_upstream_that_failed,
     a_fallback_answers_for_an_open_breaker,
     another_upstream_is_asked_after_the_retries,
+    each_of_several_fallbacks_is_asked_once,
     a_body_is_sent_again_when_that_is_asked_for,
     a_body_that_is_too_long_is_not_sent_again,
     a_body_goes_on_where_the_attempt_before_left_it,
@@ -35,7 +37,10 @@ scenes![
     a_refusal_is_one_however_long_it_is,
     an_attempt_has_its_own_time,
     an_exchange_that_takes_too_long_is_answered_504,
-    an_upload_that_takes_too_long_is_answered_504,
+    an_upload_that_takes_too_long_is_answered_408,
+    a_slow_client_opens_no_breaker,
+    an_upstream_is_to_blame_for_its_own_time,
+    the_time_of_an_attempt_begins_when_the_body_has_come,
     an_answer_that_takes_too_long_breaks_off,
     an_answer_that_nobody_takes_breaks_off,
     a_pause_does_not_outlast_the_exchange,
@@ -156,6 +161,22 @@ fn a_client_that_leaves_gives_its_probe_back(driver: Driver) {
     // A timeout is no failure here and no success either: the probe's place is free again.
     eventually("a probe is let through", || client.get("/hang").status == 504);
     assert_eq!(client.get("/good").expect(200).text(), "good");
+}
+
+/// The only probe is a request whose body does not come to its end.
+fn a_client_that_dawdles_keeps_no_breaker_half_open(driver: Driver) {
+    let (origin, on) = switched();
+    let breaker = "filters: [{circuit_breaker: {threshold: 1, timeout: 300ms}}]";
+    let gateway = Gateway::forward_route(driver, &origin, breaker);
+    let mut client = gateway.client();
+    assert_eq!(client.get("/").expect(503).text(), "no");
+    on.store(true, Ordering::SeqCst);
+    assert!(!client.dawdle(Duration::from_millis(400)));
+    let mut slow = gateway.client();
+    slow.request("POST", "/", &["Content-Length: 2"]).send("x");
+    assert!(!slow.dawdle(Duration::from_millis(100)));
+    eventually("another probe is let through", || client.get("/").status == 200);
+    assert_eq!(slow.send("y").answer().expect(200).text(), "good");
 }
 
 /// A route to two origins, with further settings.
@@ -397,6 +418,20 @@ fn another_upstream_is_asked_after_the_retries(driver: Driver) {
     assert!(bad.requests().iter().all(|request| request.body == b"hello"));
 }
 
+fn each_of_several_fallbacks_is_asked_once(driver: Driver) {
+    let bad = Origin::answering(UNAVAILABLE);
+    let target = format!("targets:\n      - addr: http://{}\n", bad.address);
+    let upstreams = format!("upstreams:\n  b:\n    {target}  c:\n    {target}");
+    let filters = "
+        filters:
+          - fallback: {on: [503], upstream: b}
+          - fallback: {on: [503], upstream: c}
+    ";
+    let gateway = Gateway::start(driver, &format!("{upstreams}{}", forward_route(&bad, filters)));
+    assert_eq!(gateway.get("/").expect(503).text(), "no");
+    assert_eq!(bad.count(), 3);
+}
+
 const REPLAY: &str = "
     filters:
       - retry: {methods: [POST], max_retries: 2, backoff: {base: 0s}, max_body: 200000B}
@@ -621,7 +656,7 @@ fn an_exchange_that_takes_too_long_is_answered_504(driver: Driver) {
     client.get("/").expect_error(504);
 }
 
-fn an_upload_that_takes_too_long_is_answered_504(driver: Driver) {
+fn an_upload_that_takes_too_long_is_answered_408(driver: Driver) {
     let origin = Origin::echo();
     let gateway = Gateway::forward_route(driver, &origin, TOTAL);
     let mut client = gateway.client();
@@ -631,10 +666,75 @@ fn an_upload_that_takes_too_long_is_answered_504(driver: Driver) {
     let drops = (0..50).find(|_| client.send(b"x").wire.listen(Duration::from_millis(50)).0 > 0);
     let took = sent.elapsed();
     assert!(drops.is_some() && took >= Duration::from_millis(500), "{drops:?} drops in {took:?}");
-    client.answer().expect_error(504);
+    client.answer().expect_error(408);
     client.expect_end();
     origin.await_ended(1);
     assert_eq!(origin.count(), 0, "half a request is no request");
+}
+
+/// Or a few of them could have the upstream taken from everybody else.
+fn a_slow_client_opens_no_breaker(driver: Driver) {
+    let origin = Origin::echo();
+    let filters = "
+        filters:
+          - timeout: {total: 500ms}
+          - retry: {methods: [POST], retry_on: [5xx, timeout], per_try_timeout: 200ms}
+          - circuit_breaker: {threshold: 1, timeout: 1d, failures: [5xx, timeout, reset]}
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, filters);
+    // More than is kept, and less: the body goes up in two ways.
+    for length in ["100", "1000000"] {
+        let mut client = gateway.client();
+        client.request("POST", "/", &[&format!("Content-Length: {length}")]).send("x");
+        client.answer().expect_error(408);
+    }
+    gateway.get("/").expect(200);
+    assert_eq!((origin.count(), origin.connections()), (1, 3), "nothing was sent again");
+}
+
+/// Neither does one that leaves the upstream less time than it needs; but an upstream that had it
+/// all and did not answer is to blame.
+fn an_upstream_is_to_blame_for_its_own_time(driver: Driver) {
+    let origin = silent();
+    let filters = "
+        filters:
+          - timeout: {total: 1s}
+          - circuit_breaker: {threshold: 1, timeout: 1d}
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, filters);
+    let mut client = gateway.client();
+    client.request("POST", "/", &["Content-Length: 2"]).send("x");
+    assert!(!client.dawdle(Duration::from_millis(400)));
+    client.send("y").answer().expect_error(504);
+    gateway.get("/").expect_error(504);
+    gateway.get("/").expect_error(503);
+    assert_eq!(origin.count(), 2);
+}
+
+fn the_time_of_an_attempt_begins_when_the_body_has_come(driver: Driver) {
+    let silent = AtomicBool::new(false);
+    let origin = Origin::script(move |connection| {
+        while let Some(request) = connection.request()? {
+            if silent.swap(true, Ordering::SeqCst) {
+                connection.await_end();
+                return Ok(());
+            }
+            connection.write(ok(&request.body.len().to_string()))?;
+        }
+        Ok(())
+    });
+    let retry = "
+        filters:
+          - retry: {per_try_timeout: 200ms, retry_on: [502]}
+    ";
+    let gateway = Gateway::forward_route(driver, &origin, retry);
+    for expected in [200, 504] {
+        let mut client = gateway.client();
+        client.request("PUT", "/", &["Content-Length: 2"]).send("x");
+        assert!(!client.dawdle(Duration::from_millis(800)), "the client may take its time");
+        client.send("y").answer().expect(expected);
+    }
+    gateway.await_log(&["try_timeout"]);
 }
 
 /// Bytes that go on coming are no reason to go on for ever.

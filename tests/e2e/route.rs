@@ -354,6 +354,9 @@ fn redirect_never_names_another_host(driver: Driver) {
           - name: old
             pattern: /old/*rest
             redirect: /${rest}
+          - name: moved
+            regex: /moved(?<rest>.*)
+            redirect: https://x.test${rest}
         ",
     );
     for target in ["/old//evil.test", "/old///evil.test", "/old//evil.test/%2e%2e"] {
@@ -362,6 +365,11 @@ fn redirect_never_names_another_host(driver: Driver) {
         assert!(!location.starts_with("//"), "{target} → {location}");
     }
     assert_eq!(gateway.get("/old/a//b").expect(302).field("location"), Some("/a//b"));
+    for target in ["/moved.evil.test", "/moved@evil.test", "/moved:81", "/moved-evil.test"] {
+        gateway.get(target).expect_error(500);
+    }
+    let moved = gateway.get("/moved/a@b").expect(302);
+    assert_eq!(moved.field("location"), Some("https://x.test/a@b"));
 }
 
 /// RFC 9110 §8.6: a cache would take the length of a 304 for that of what it has stored.

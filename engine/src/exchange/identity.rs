@@ -25,8 +25,9 @@ impl Identity {
     }
 
     /// Appends a claim as text: a string as it is, a number or a truth as JSON writes it, a list
-    /// with commas. False when there is none, or it is none of these, or an entry of the list has
-    /// a comma in it: whoever reads the text would take it for two, of which one may be a role.
+    /// with commas. False when there is none, or it is none of these, or it would be read as
+    /// something else: an entry of a list with a comma in it as two, and a string with white space
+    /// around it as the one without (RFC 9110 §5.5), which may be somebody else, or a role.
     pub fn append_claim(&self, name: &str, out: &mut Vec<u8>) -> bool {
         let before = out.len();
         let appended = self.claim(name).is_some_and(|claim| append_json(claim, out));
@@ -39,6 +40,7 @@ impl Identity {
 
 fn append_json(value: &Value, out: &mut Vec<u8>) -> bool {
     match value {
+        Value::String(text) if text.trim_matches([' ', '\t']) != text => return false,
         Value::String(text) => out.extend_from_slice(text.as_bytes()),
         // Writing into a vector cannot fail.
         Value::Number(number) => drop(write!(out, "{number}")),
@@ -67,7 +69,7 @@ mod tests {
     fn a_claim_may_be_inside_of_another() {
         let claims = serde_json::json!({
             "realm": {"roles": ["a", "b"]}, "a.b": 1, "a": {"b": 2}, "name": "Doe, Jane",
-            "groups": ["guests", "staff,admin"],
+            "groups": ["guests", "staff,admin"], "sub": " admin", "roles": ["guest", "admin\t"],
         });
         let Value::Object(claims) = claims else { panic!("it is written as an object") };
         let who = Identity { consumer: String::new(), claims };
@@ -79,6 +81,7 @@ mod tests {
         assert_eq!(text("a.b").as_deref(), Some("1"), "a whole name goes before its parts");
         assert_eq!(text("name").as_deref(), Some("Doe, Jane"), "a text is one value anyway");
         assert_eq!(text("groups"), None, "nobody becomes admin by the name of a group");
+        assert_eq!((text("sub"), text("roles")), (None, None), "nor by white space around it");
         assert_eq!(text("realm"), None);
         assert_eq!(text("realm.users"), None);
         assert_eq!(text("realm.roles.0"), None);

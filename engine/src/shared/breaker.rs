@@ -15,7 +15,8 @@ pub struct BreakerLimits {
     pub ratio: Option<RatioLimit>,
     /// How long it stays open.
     pub timeout: Duration,
-    /// How many probes are let through then; as many successes close it. At least 1.
+    /// How many probes are let through then; as many successes close it. At least 1. Those of which
+    /// nothing has been heard for as long again, or twice that, are no longer waited for.
     pub probes: u32,
 }
 
@@ -78,16 +79,17 @@ pub struct SharedBreaker {
 ///                                                more, one good, one less
 /// ```
 ///
-/// Every change of the kind of state begins a generation: what was let pass in an earlier one
-/// changes nothing any more.
+/// Every change of the kind of state begins a generation, and so does a new probe in place of those
+/// that were waited for too long: what was let pass in an earlier one changes nothing any more. So
+/// nobody keeps a breaker half-open by a request that does not end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// So many failures in a row so far.
     Closed { failures: u32 },
     /// Until so many milliseconds after the breaker was made.
     Open { until: u64 },
-    /// So many probes are under way, and so many have succeeded.
-    HalfOpen { out: u32, good: u32 },
+    /// So many probes are under way, and so many have succeeded; the last began in this turn.
+    HalfOpen { out: u32, good: u32, turn: u32 },
 }
 
 /// Bits of what belongs to a state.
@@ -97,7 +99,13 @@ const DATA_BITS: u32 = 40;
 const GENERATION_BITS: u32 = 22;
 
 /// Bits of each of the two counts of probes.
-const PROBE_BITS: u32 = DATA_BITS / 2;
+const PROBE_BITS: u32 = 10;
+
+/// Bits of the number of a turn, which is as long as the breaker stays open.
+const TURN_BITS: u32 = DATA_BITS - 2 * PROBE_BITS;
+
+/// So many turns after the last probe began, nobody waits for it any more: at least one is over.
+const TURNS_TO_WAIT: u32 = 2;
 
 /// The most probes that a breaker can be asked for.
 pub const PROBES_MOST: u32 = (1 << PROBE_BITS) - 1;
@@ -108,7 +116,10 @@ impl State {
         let (kind, data) = match self {
             State::Closed { failures } => (0, u64::from(failures)),
             State::Open { until } => (1, until.min(most)),
-            State::HalfOpen { out, good } => (2, u64::from(out) << PROBE_BITS | u64::from(good)),
+            State::HalfOpen { out, good, turn } => {
+                let counts = u64::from(out) << PROBE_BITS | u64::from(good);
+                (2, u64::from(turn) << (2 * PROBE_BITS) | counts)
+            }
         };
         (kind << GENERATION_BITS | u64::from(generation)) << DATA_BITS | data
     }
@@ -120,11 +131,22 @@ impl State {
             0 => State::Closed { failures: data as u32 },
             1 => State::Open { until: data },
             _ => State::HalfOpen {
-                out: (data >> PROBE_BITS) as u32,
+                out: (data >> PROBE_BITS) as u32 & PROBES_MOST,
                 good: data as u32 & PROBES_MOST,
+                turn: (data >> (2 * PROBE_BITS)) as u32,
             },
         };
         (state, generation)
+    }
+
+    /// True when a new probe came in place of those that were under way.
+    fn is_renewed_by(self, next: State) -> bool {
+        match (self, next) {
+            (State::HalfOpen { out, turn, .. }, State::HalfOpen { out: left, turn: now, .. }) => {
+                turn != now && left <= out
+            }
+            _ => false,
+        }
     }
 
     fn kind(self) -> BreakerState {
@@ -163,12 +185,19 @@ impl SharedBreaker {
 
     #[cold]
     fn probe(&self, now: u64) -> Result<Pass, Duration> {
-        let probes = self.limits.probes;
+        let (probes, turn) = (self.limits.probes, self.turn(now));
         let event = |state| match state {
             State::Closed { .. } => Some(state),
-            State::Open { until } if until <= now => Some(State::HalfOpen { out: 1, good: 0 }),
-            State::HalfOpen { out, good } if out + good < probes => {
-                Some(State::HalfOpen { out: out + 1, good })
+            State::Open { until } if until <= now => {
+                Some(State::HalfOpen { out: 1, good: 0, turn })
+            }
+            State::HalfOpen { out, good, .. } if out + good < probes => {
+                Some(State::HalfOpen { out: out + 1, good, turn })
+            }
+            State::HalfOpen { good, turn: last, .. }
+                if turn.wrapping_sub(last) % (1 << TURN_BITS) >= TURNS_TO_WAIT =>
+            {
+                Some(State::HalfOpen { out: 1, good, turn })
             }
             State::Open { .. } | State::HalfOpen { .. } => None,
         };
@@ -195,8 +224,8 @@ impl SharedBreaker {
                 State::HalfOpen { good, .. } if good + 1 >= probes => {
                     Some(State::Closed { failures: 0 })
                 }
-                State::HalfOpen { out, good } => {
-                    Some(State::HalfOpen { out: out.saturating_sub(1), good: good + 1 })
+                State::HalfOpen { out, good, turn } => {
+                    Some(State::HalfOpen { out: out.saturating_sub(1), good: good + 1, turn })
                 }
                 State::Closed { .. } | State::Open { .. } => None,
             });
@@ -238,8 +267,8 @@ impl SharedBreaker {
     pub fn abandoned(&self, pass: Pass) {
         if pass.probe {
             let _ = self.happened(Some(pass), |state| match state {
-                State::HalfOpen { out, good } => {
-                    Some(State::HalfOpen { out: out.saturating_sub(1), good })
+                State::HalfOpen { out, good, turn } => {
+                    Some(State::HalfOpen { out: out.saturating_sub(1), good, turn })
                 }
                 State::Closed { .. } | State::Open { .. } => None,
             });
@@ -267,6 +296,12 @@ impl SharedBreaker {
         all >= limit.minimum && failed as f64 >= limit.share * all as f64
     }
 
+    /// The number of the turn at so many milliseconds, by the bits that a word has room for.
+    fn turn(&self, millis: u64) -> u32 {
+        let length = u64::try_from(self.limits.timeout.as_millis()).unwrap_or(u64::MAX).max(1);
+        (millis / length) as u32 % (1 << TURN_BITS)
+    }
+
     fn millis(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.born).as_millis() as u64
     }
@@ -289,8 +324,8 @@ impl SharedBreaker {
             if next == state {
                 return Ok((state, generation));
             }
-            let turns = u32::from(next.kind() != state.kind());
-            let generation = generation.wrapping_add(turns) & ((1 << GENERATION_BITS) - 1);
+            let begins = next.kind() != state.kind() || state.is_renewed_by(next);
+            let generation = (generation + u32::from(begins)) & ((1 << GENERATION_BITS) - 1);
             let packed = next.pack(generation);
             // The word is all there is: nothing else has to be seen in the same order.
             let exchanged =
@@ -339,7 +374,7 @@ mod tests {
         for state in [
             State::Closed { failures: u32::MAX },
             State::Open { until: 123_456_789_012 },
-            State::HalfOpen { out: PROBES_MOST, good: 7 },
+            State::HalfOpen { out: PROBES_MOST, good: 7, turn: (1 << TURN_BITS) - 1 },
         ] {
             assert_eq!(State::unpack(state.pack(4_000_000)), (state, 4_000_000));
         }
@@ -384,6 +419,24 @@ mod tests {
         breaker.failed(third, 0, later);
         assert_eq!((breaker.state(), breaker.opened()), (BreakerState::Open, 2));
         assert_eq!(breaker.admit(|| later), Err(10 * SECOND));
+    }
+
+    #[test]
+    fn a_probe_that_does_not_end_makes_room_for_another() {
+        let start = clock::now();
+        let breaker = SharedBreaker::new(limits(1, 2), 1, start);
+        breaker.failed(pass(&breaker, start), 0, start);
+        let open = |seconds: u32| start + seconds * SECOND;
+        let good = pass(&breaker, open(10));
+        breaker.succeeded(good, 0, || open(10));
+        let hangs = pass(&breaker, open(11));
+        assert_eq!(breaker.admit(|| open(29)), Err(Duration::ZERO), "it is still waited for");
+        let next = pass(&breaker, open(30));
+        assert_eq!(breaker.admit(|| open(49)), Err(Duration::ZERO), "one in its place");
+        breaker.failed(hangs, 0, open(31));
+        assert_eq!(breaker.state(), BreakerState::HalfOpen, "its outcome comes too late");
+        breaker.succeeded(next, 0, || open(31));
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]
@@ -516,7 +569,7 @@ mod tests {
                 let (state, generation) = State::unpack(breaker.word.load(Ordering::Relaxed));
                 let current = |pass: &&Pass| pass.probe && pass.generation == generation;
                 let count = under_way.iter().filter(current).count() as u32;
-                if let State::HalfOpen { out, good } = state {
+                if let State::HalfOpen { out, good, .. } = state {
                     prop_assert_eq!(out, count);
                     prop_assert!(out + good <= probes && good < probes);
                 }
