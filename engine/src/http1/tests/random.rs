@@ -234,3 +234,13 @@ proptest! {
         prop_assert_eq!(decoder.trailers(), b"X: y\r\n");
     }
 }
+
+/// What a fuzzer has found once.
+#[test]
+fn a_line_of_the_greatest_length_may_grow_when_it_is_written_anew() {
+    for length in 30..=70 {
+        let field = format!("A:{}", "x".repeat(length - 2));
+        properties::head(format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n").as_bytes());
+        properties::head(format!("GET / HTTP/1.1\r\nHost:h\r\n{field}\r\n\r\n").as_bytes());
+    }
+}
