@@ -91,8 +91,9 @@ pub struct Settings {
     /// where that is longer than `backoff.max`.
     pub obey_retry_after: bool,
     /// How long each attempt may take until its answer begins, connecting included, 100ms to 1h;
-    /// then it counts as a `timeout` (504). Where the client's body is still on its way, the time
-    /// runs anew from its end. Noticed up to two tenths of a second late.
+    /// then it counts as a `timeout` (504), and as a `connect_failure` too where no connection was
+    /// made. Where the client's body is still on its way, the time runs anew from its end. Noticed
+    /// up to two tenths of a second late.
     pub per_try_timeout: Option<Period>,
     /// How much of a body is kept to be sent again, `0` to 64MiB. What came with the head of the
     /// request is kept in any case.
