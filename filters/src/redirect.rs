@@ -25,8 +25,8 @@
 //!
 //! # Answers
 //!
-//! `status` with `Location`: 308 and 307 keep method and body, 301, 302 and 303 become GET. 400 where
-//! only the scheme is known of the address, since the request (of HTTP/1.0) names no host.
+//! `status` with `Location`: 308 and 307 keep method and body, 301, 302 and 303 become GET. 400
+//! where another scheme is wanted and the request (of HTTP/1.0) names no host.
 //!
 //! # State
 //!
