@@ -6,10 +6,11 @@ mod text;
 
 use std::path::PathBuf;
 
+use ringway_config::Diagnostics;
 use serde::{Deserialize, Serialize};
 
 use crate::Exit;
-use crate::file::FileArgument;
+use crate::file::{FileArgument, tell};
 use crate::paint::{Paint, out, out_json};
 
 pub(crate) use compare::compare;
@@ -44,7 +45,13 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     match (open(&arguments.old), open(&arguments.new)) {
         (Ok(old), Ok(new)) => show(&compare(&old, &new), arguments.json),
         (old, new) => {
-            [old.err(), new.err()].into_iter().flatten().for_each(|trouble| trouble.tell());
+            let troubles = [old.err(), new.err()].into_iter().flatten();
+            let wrong = Diagnostics(troubles.flat_map(|t| t.diagnostics().0).collect());
+            if arguments.json {
+                out_json(&serde_json::json!({ "diagnostics": wrong }));
+            } else {
+                tell(&wrong);
+            }
             Exit::Failed
         }
     }

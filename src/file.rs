@@ -64,13 +64,35 @@ impl FileArgument {
 
     /// The same for a file that is served by already: what stays as it was keeps its state, and
     /// what cannot change while the gateway runs must stay.
-    pub(crate) fn open_after(&self, before: Before<'_>) -> Result<Opened, Trouble> {
+    fn open_after(&self, before: Before<'_>) -> Result<Opened, Trouble> {
         // Asked first, because this is what everybody meets who starts Ringway without reading.
         if matches!(self.path.try_exists(), Ok(false)) {
             return Err(Trouble::Missing(self.path.clone()));
         }
         let loaded = ringway_config::load(&self.path, &|name| std::env::var(name).ok());
         build_after(loaded, before).map_err(Trouble::Wrong)
+    }
+
+    /// Reads it again while a gateway serves by what it said before. What may keep its reader
+    /// waiting for ever, as a pipe does whose other end nobody has, is not read.
+    pub(crate) fn open_again(&self, before: Before<'_>) -> Result<Opened, Trouble> {
+        match std::fs::metadata(&self.path) {
+            Ok(found) if !found.is_file() && !found.is_dir() => Err(self.no_file()),
+            _ => self.open_after(before),
+        }
+    }
+
+    fn no_file(&self) -> Trouble {
+        Trouble::Wrong(Diagnostics(vec![Diagnostic {
+            severity: Severity::Error,
+            file: self.path.display().to_string(),
+            line: 0,
+            column: 0,
+            path: String::new(),
+            message: "a pipe, a device or a socket is not read a second time".to_owned(),
+            help: Some("put a file, or a link to one, in its place".to_owned()),
+            snippet: String::new(),
+        }]))
     }
 
     /// Where the file is.
@@ -167,7 +189,7 @@ impl Trouble {
                 column: 0,
                 path: String::new(),
                 message: "there is no such file".to_owned(),
-                help: Some("name the file with `-c`, or see `ringway demo`".to_owned()),
+                help: Some("name another, or see `ringway demo`, which needs none".to_owned()),
                 snippet: String::new(),
             }]),
         }

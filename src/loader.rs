@@ -46,7 +46,7 @@ impl FileLoader {
     }
 
     fn open(&self, before: &Snapshot) -> Result<Opened, String> {
-        let opened = self.file.open_after(Some((&self.served.config, before)));
+        let opened = self.file.open_again(Some((&self.served.config, before)));
         opened.map_err(|trouble| trouble.of_running())
     }
 }
@@ -80,7 +80,7 @@ impl Loader for FileLoader {
     }
 
     fn preview(&mut self, _: &Snapshot) -> Result<serde_json::Value, String> {
-        let new = self.file.open().map_err(|trouble| trouble.of_running())?;
+        let new = self.file.open_again(None).map_err(|trouble| trouble.of_running())?;
         // What is served by has been read before, and is read in the same way again.
         let old = self.served.text.open().map_err(|wrong| wrong.to_string())?;
         serde_json::to_value(diff::compare(&old, &new)).map_err(|error| error.to_string())

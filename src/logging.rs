@@ -8,7 +8,8 @@ use tracing_subscriber::{EnvFilter, reload};
 use crate::paint::{Paint, err};
 
 /// The environment variable that overrides `log.level`: a level, or directives as
-/// `tracing_subscriber::EnvFilter` reads them (`info,ringway_engine=debug`).
+/// `tracing_subscriber::EnvFilter` reads them (`info,ringway_engine=debug`), which may ask for what
+/// libraries say, too.
 pub(crate) const VARIABLE: &str = "RINGWAY_LOG";
 
 /// Writes what is left in the queue when it is dropped: keep it until the process ends.
@@ -78,7 +79,7 @@ impl Shown {
         if !quiet {
             tell();
         }
-        match (self.exchange)(EnvFilter::new(now)) {
+        match (self.exchange)(EnvFilter::new(of_ours(now))) {
             Ok(()) if quiet => tell(),
             Ok(()) => {}
             Err(error) => tracing::error!(%error, "`log.level` cannot be changed"),
@@ -92,6 +93,7 @@ fn filter(level: Level, variable: Option<&str>) -> Result<EnvFilter, String> {
         Some(directives) if !directives.trim().is_empty() => directives,
         _ => level.as_str(),
     };
+    let of_ours = of_ours(directives);
     // A lone word that is no level would be taken for the name of a module, and silence all others.
     let word = directives.trim();
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
@@ -100,8 +102,18 @@ fn filter(level: Level, variable: Option<&str>) -> Result<EnvFilter, String> {
         return Err(format!("{VARIABLE}={word} is not understood: write one of {levels}"));
     }
     EnvFilter::builder()
-        .parse(directives)
+        .parse(of_ours)
         .map_err(|error| format!("{VARIABLE}={directives} is not understood: {error}"))
+}
+
+/// The directives for a level. Below `info` it is that of Ringway alone: what libraries say there
+/// knows no secrets (an HTTP client tells whole URLs) and no bounds (the watcher of the file tells
+/// of every line that is written to a log beside it).
+fn of_ours(directives: &str) -> String {
+    match directives.trim().to_ascii_lowercase().as_str() {
+        level @ ("debug" | "trace") => format!("info,ringway={level}"),
+        _ => directives.to_owned(),
+    }
 }
 
 impl Drop for Logging {
@@ -123,8 +135,27 @@ mod tests {
         let shown = |variable| filter(Level::Warn, variable).expect("directives").to_string();
         assert_eq!(shown(None), "warn");
         assert_eq!(shown(Some("")), "warn");
-        assert_eq!(shown(Some("debug")), "debug");
+        assert_eq!(shown(Some("error")), "error");
         assert!(shown(Some("info,ringway_engine=trace")).contains("ringway_engine=trace"));
+    }
+
+    #[test]
+    fn what_libraries_say_below_info_is_shown_only_where_it_is_asked_for() {
+        let targets = |level, variable| {
+            let subscriber = tracing_subscriber::fmt()
+                .with_env_filter(filter(level, variable).expect("directives"))
+                .finish();
+            tracing::subscriber::with_default(subscriber, || {
+                let ours = tracing::enabled!(target: "ringway_engine::x", tracing::Level::TRACE);
+                let theirs = tracing::enabled!(target: "ureq::run", tracing::Level::DEBUG);
+                (ours, theirs, tracing::enabled!(target: "ureq::run", tracing::Level::INFO))
+            })
+        };
+        assert_eq!(targets(Level::Trace, None), (true, false, true));
+        assert_eq!(targets(Level::Info, Some("TRACE")), (true, false, true));
+        assert_eq!(targets(Level::Info, Some("debug")), (false, false, true));
+        assert_eq!(targets(Level::Warn, None), (false, false, false));
+        assert_eq!(targets(Level::Info, Some("trace,ureq=debug")), (true, true, true));
     }
 
     #[test]

@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::process;
 
 use serde::Serialize;
+
+use crate::Exit;
 
 /// Colours for one stream, or none.
 #[derive(Clone, Copy, Debug)]
@@ -88,10 +91,18 @@ impl Drop for Progress {
 }
 
 /// Writes `text` to standard output. A reader that has gone (`ringway schema | head`) is no error:
-/// there is nobody left to tell.
+/// there is nobody left to tell. Where it is lost otherwise, as on a full disk, that ends the
+/// process: who reads the file that it should be in must not take it for whole.
 pub(crate) fn out(text: impl fmt::Display) {
     let mut stdout = io::stdout().lock();
-    let _ = write!(stdout, "{text}").and_then(|()| stdout.flush());
+    match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(fault) if fault.kind() != io::ErrorKind::BrokenPipe => {
+            let error = Paint::stderr().bad("error");
+            err(format_args!("{error}: standard output cannot be written to: {fault}\n"));
+            process::exit(Exit::Failed as i32);
+        }
+        Ok(()) | Err(_) => {}
+    }
 }
 
 /// Writes `value` to standard output as JSON, for a script.

@@ -1,7 +1,7 @@
 //! `ringway reload`: has a running gateway read its file again, and tells what came of it.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
@@ -104,9 +104,16 @@ fn find(arguments: &Arguments) -> Result<u32, String> {
         .collect();
     match gateways.as_slice() {
         [(process, _)] => Ok(*process),
-        [] => Err("no gateway runs here that this user may ask; start one with `ringway run`, or \
-                   name the process by --pid"
-            .to_owned()),
+        [] => Err(match &arguments.config {
+            Some(wanted) => format!(
+                "no gateway runs here by the file {} that this user may ask; `ringway reload` \
+                 without -c finds the one that runs, or name the process by --pid",
+                wanted.display()
+            ),
+            None => "no gateway runs here that this user may ask; start one with `ringway run`, \
+                     or name the process by --pid"
+                .to_owned(),
+        }),
         several => {
             let list: String = several
                 .iter()
@@ -139,14 +146,21 @@ fn ask(process: u32, question: &str) -> io::Result<Value> {
     let name = SocketAddr::from_abstract_name(local::name(process))?;
     let mut stream = UnixStream::connect_addr(&name)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(format!("{question}\n").as_bytes())?;
+    let put = stream.write_all(format!("{question}\n").as_bytes());
     let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
+    // Whoever may not ask is answered before the question is heard, so that to put it may fail, and
+    // so may to read on behind the answer, which is one line.
+    let read = BufReader::new(stream).read_line(&mut answer);
+    if answer.is_empty() {
+        put.and(read)?;
+    }
     serde_json::from_str(&answer).map_err(io::Error::other)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use super::*;
 
     #[test]
@@ -161,5 +175,19 @@ Num       RefCount Protocol Flags    Type St Inode Path
 0000: 00000002 00000000 00000000 0002 01 12349
 ";
         assert_eq!(processes(list).into_iter().collect::<Vec<_>>(), [77, 78]);
+    }
+
+    #[test]
+    fn an_answer_counts_that_comes_before_the_question_is_heard() {
+        let process = std::process::id();
+        let name = SocketAddr::from_abstract_name(local::name(process)).unwrap();
+        let listener = UnixListener::bind_addr(&name).unwrap();
+        let gateway = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(b"{\"error\": \"not you\"}\n").unwrap();
+        });
+        assert_eq!(ask(process, "reload").unwrap()["error"], "not you");
+        gateway.join().unwrap();
+        assert!(ask(process, "reload").is_err(), "nobody is there any more");
     }
 }

@@ -265,6 +265,40 @@ fn files_that_the_docs_name_exist() {
     expect_none(findings);
 }
 
+/// Who reads README finds every filter and every dependency there.
+#[test]
+fn the_readme_names_every_filter_and_dependency() {
+    let read = |page: &str| fs::read_to_string(root().join(page)).unwrap();
+    let readme = read("README.md");
+    let section = |title: &str| readme.split(title).nth(1).unwrap().split("\n## ").next().unwrap();
+    let manifest = read("Cargo.toml");
+    let dependencies = manifest.split("[workspace.dependencies]\n").nth(1).unwrap();
+    let dependencies = dependencies.lines().take_while(|line| !line.is_empty());
+    let dependencies = dependencies.filter_map(|line| line.split(' ').next());
+    let reference = read("config/REFERENCE.md");
+    let filters = reference.split("\n## Filters").nth(1).unwrap().lines();
+    let filters = filters.filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`'));
+    let mut findings = Vec::new();
+    let mut expect = |name: &str, title: &str, remedy: &'static str| {
+        let written = format!("`{name}`");
+        if !section(title).lines().any(|line| line.starts_with("| `") && line.contains(&written)) {
+            findings.push(Finding {
+                path: "README.md".to_owned(),
+                line: 1,
+                rule: format!("{written} is not in the table below {title}"),
+                remedy,
+            });
+        }
+    };
+    for name in dependencies.filter(|name| !name.starts_with("ringway-")) {
+        expect(name, "\n## Dependencies", "say why it is here, or remove it from Cargo.toml");
+    }
+    for name in filters {
+        expect(name, "\n## Filters", "say in a few words what it does");
+    }
+    expect_none(findings);
+}
+
 fn is_file_name(word: &str, page: &str) -> bool {
     let ends = [".rs", ".md", ".toml", ".yaml"].iter().any(|end| word.ends_with(end));
     let relative = !word.starts_with(['.', '/']) && !word.contains('*');

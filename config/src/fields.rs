@@ -4,7 +4,7 @@ use crate::document::{Node, Value};
 use crate::reader::quote_key;
 use crate::secret::{MASK, looks_secret, says_nothing_secret};
 use crate::source::Source;
-use crate::written::looks_secret_by_itself;
+use crate::written::{is_cookies, looks_secret_by_itself};
 
 /// A field that is written, without those below it.
 #[derive(Clone, PartialEq, Eq)]
@@ -59,7 +59,8 @@ impl Source {
                     let dot = if path.is_empty() { "" } else { "." };
                     let path = format!("{path}{dot}{}", quote_key(&entry.key));
                     // What stands below a secret is one too.
-                    let secret = secret || looks_secret(&entry.key);
+                    let named = looks_secret(&entry.key) || is_cookies(&entry.key, &entry.value);
+                    let secret = secret || named;
                     self.collect(&entry.value, path, secret, fields);
                 }
             }

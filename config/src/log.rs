@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// The least severe messages to show: `error`, `warn`, `info`, `debug` or `trace`. The
-    /// environment variable `RINGWAY_LOG` overrides it.
+    /// environment variable `RINGWAY_LOG` overrides it; there, `trace,ureq=debug` would also show
+    /// what a library says below `info`, which may hold secrets.
     pub level: Level,
     /// One line of `text` a message, or one `json` object.
     pub format: LogFormat,
@@ -27,7 +28,7 @@ pub enum Level {
     Info,
     /// And what explains a decision.
     Debug,
-    /// Everything.
+    /// Everything that Ringway says.
     Trace,
 }
 

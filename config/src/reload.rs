@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// When the file is read again while Ringway runs. SIGHUP and `ringway reload` always have it read
-/// again. `workers` and `admin.listen` cannot change without a restart: such a file is refused.
+/// again. `workers`, `admin.listen` and `log.format` cannot change without a restart: such a file
+/// is refused.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Reload {

@@ -29,8 +29,8 @@ struct FileWritten<F> {
     #[schemars(default)]
     log: Log,
     /// When the file is read again while Ringway runs. SIGHUP and `ringway reload` always have it
-    /// read again. `workers` and `admin.listen` cannot change without a restart: such a file is
-    /// refused.
+    /// read again. `workers`, `admin.listen` and `log.format` cannot change without a restart: such
+    /// a file is refused.
     #[schemars(default)]
     reload: Reload,
     /// The admin API, which is there only where this is written.

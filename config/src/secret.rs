@@ -111,12 +111,26 @@ fn is_secret(key: &str) -> bool {
 /// secret; misspelt by two letters it still says so, because it is shown in an error.
 fn tells_apart(text: &str) -> bool {
     const WORDS: [&str; 6] = ["route", "global", "client_ip", "consumer", "header", "claim"];
+    /// What it is called elsewhere, which is an error here that has to be shown.
+    const ELSEWHERE: [&str; 10] = [
+        "ip",
+        "ip_address",
+        "remote_addr",
+        "source_ip",
+        "host",
+        "path",
+        "method",
+        "user",
+        "cookie",
+        "query",
+    ];
     let near = |word: &&str| {
         text.as_bytes().first() == word.as_bytes().first()
             && strsim::damerau_levenshtein(text, word) <= 2
     };
     // The bound comes first: how far two long texts are apart takes long to tell.
     (text.len() <= 12 && WORDS.iter().any(near))
+        || ELSEWHERE.contains(&text)
         || ["header:", "claim:", "cookie:"].iter().any(|kind| text.starts_with(kind))
 }
 
@@ -162,6 +176,7 @@ mod tests {
     fn what_tells_requests_apart_is_no_secret() {
         assert!(tells_apart("client_ip") && tells_apart("header:X-Api-Key"));
         assert!(tells_apart("client-ip") && tells_apart("consumr") && tells_apart("routes"));
+        assert!(tells_apart("ip") && tells_apart("remote_addr"));
         assert!(!tells_apart("hunter2") && !tells_apart("correct-horse"));
     }
 

@@ -88,7 +88,9 @@ pub enum Accept {
     Kernel,
 }
 
-/// Bounds of one request. What goes beyond is answered 414, 431 or 413.
+/// Bounds of one request. What goes beyond is answered 414, 431 or 413. The head of an upstream's
+/// answer is bound by the defaults of `max_head`, `max_line` and `max_headers`, or by what is set
+/// where that is more; one that goes beyond is answered 502.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {

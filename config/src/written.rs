@@ -25,7 +25,7 @@ impl Written {
     /// The file as JSON, in the order in which it is written and without its comments, which may
     /// hold anything. A value from the environment stands there as `${NAME}`. Everything below a
     /// field that looks secret is `***`, and so is a text that looks like a password's hash, a
-    /// private key or a URL with a password in it.
+    /// private key, the credentials of a request, or a URL with a password or a key in it.
     pub fn masked(&self) -> Json {
         let document = document::parse_as_written(&self.text);
         match document.root.as_deref() {
@@ -50,7 +50,8 @@ impl fmt::Debug for Written {
 fn find_secrets(node: &Node, secret: bool, secrets: &mut HashSet<usize>) {
     match &node.value {
         Value::Map(entries) => entries.iter().for_each(|entry| {
-            find_secrets(&entry.value, secret || looks_secret(&entry.key), secrets);
+            let secret = secret || looks_secret(&entry.key) || is_cookies(&entry.key, &entry.value);
+            find_secrets(&entry.value, secret, secrets);
         }),
         Value::List(items) => items.iter().for_each(|item| find_secrets(item, secret, secrets)),
         Value::Scalar(scalar) if secret && !says_nothing_secret(&scalar.text, scalar.plain) => {
@@ -58,6 +59,12 @@ fn find_secrets(node: &Node, secret: bool, secrets: &mut HashSet<usize>) {
         }
         Value::Scalar(_) => {}
     }
+}
+
+/// Whether a field holds cookies that are sent, and not the name of one that is looked at.
+pub(crate) fn is_cookies(key: &str, value: &Node) -> bool {
+    let named = key.eq_ignore_ascii_case("cookie") || key.eq_ignore_ascii_case("set-cookie");
+    named && matches!(&value.value, Value::Scalar(scalar) if scalar.text.contains('='))
 }
 
 /// A node as JSON. The document has bounded depth and size, its aliases written out.
@@ -98,6 +105,26 @@ pub(crate) fn looks_secret_by_itself(text: &str) -> bool {
     holds_password(text)
         || text.contains("PRIVATE KEY-----")
         || HASHES.iter().any(|start| text.starts_with(start))
+        || is_credentials(text)
+        || asks_with_key(text)
+}
+
+/// Whether a text is what a request shows as `Authorization` (RFC 9110 §11.4), under whatever name
+/// it is sent.
+fn is_credentials(text: &str) -> bool {
+    let known = |scheme: &str| ["basic", "bearer"].contains(&&*scheme.to_ascii_lowercase());
+    let words = |text: &str| text.split_whitespace().count();
+    text.split_once(' ').is_some_and(|(scheme, rest)| known(scheme) && words(rest) == 1)
+}
+
+/// Whether a text is a path or a URL whose query has a secret in it, such as `/healthz?token=…`. A
+/// template puts there what a request has, which is none of ours.
+fn asks_with_key(text: &str) -> bool {
+    let query = text.split_once('?').map_or("", |(_, query)| query);
+    query.split('&').filter_map(|pair| pair.split_once('=')).any(|(name, value)| {
+        let fixed = !value.is_empty() && !value.starts_with("${");
+        fixed && looks_secret(name) && !says_nothing_secret(value, false)
+    })
 }
 
 #[cfg(test)]
@@ -137,6 +164,13 @@ routes: # the comment hunter2 is not shown
         assert_eq!(masked(r#"key: [global, "claim:sub"]"#), r#"{"key":["global","claim:sub"]}"#);
         assert_eq!(masked("allow_credentials: true"), r#"{"allow_credentials":true}"#);
         assert_eq!(masked(r#"password: "true""#), r#"{"password":"***"}"#);
+        for shown in [
+            r#"{"to":"/search?key=${query.q}&page=2"}"#,
+            r#"{"body":"bearer of news"}"#,
+            r#"{"hash":{"cookie":"sid"}}"#,
+        ] {
+            assert_eq!(masked(shown), shown);
+        }
     }
 
     #[test]
@@ -149,6 +183,8 @@ routes: # the comment hunter2 is not shown
             "auth:\n  secret: |\n    hunter2\n",
             "headers: {set: {Authorization: Bearer hunter2}}",
             "url: http://me:hunter2@example.com/",
+            "health_check: {path: \"/healthz?a=b&token=hunter2\"}",
+            "health_check: {headers: {X-Upstream-Auth: Bearer hunter2, Cookie: sid=hunter2}}",
             "users: {alice: $2b$12$hunter2}",
             "users: {alice: $argon2id$v=19$hunter2}",
             "pem: \"-----BEGIN PRIVATE KEY-----hunter2\"",

@@ -13,7 +13,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use crate::balance::Rng;
-use crate::filter::{Blueprint, Chain, Core, Filter};
+use crate::filter::{Blueprint, Chain, Core, Filter, Link};
 use crate::limits::RETIRED_AT_ONCE;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
@@ -75,7 +75,7 @@ impl Adopted {
     /// Adopts the newest snapshot of the stock. Cannot fail.
     pub(crate) fn new(stock: &Rc<Stock>) -> Rc<Adopted> {
         let snapshot = stock.current.borrow().clone();
-        let global = snapshot.global_filters.iter().map(|f| stock.instance(f)).collect();
+        let global = snapshot.global_filters.iter().map(|f| stock.link(f)).collect();
         let number = stock.adoptions.get().wrapping_add(1);
         let number = NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         stock.adoptions.set(number.get());
@@ -93,7 +93,7 @@ impl Adopted {
     pub(crate) fn chain(&self, at: usize) -> &Chain {
         self.chains[at].get_or_init(|| {
             let own = self.snapshot.routes[at].filters.iter();
-            let own = own.map(|filter| self.stock.instance(filter));
+            let own = own.map(|filter| self.stock.link(filter));
             Chain(self.global.0.iter().cloned().chain(own).collect())
         })
     }
@@ -171,7 +171,7 @@ impl Stock {
     /// The worker's heartbeat: closes connections that have been idle for too long, and frees a
     /// slice of what nobody needs any more.
     pub(crate) fn sweep(&self, now: Duration) {
-        self.clear_remains();
+        clear(&mut self.remains.borrow_mut());
         self.retire();
         for upstream in self.upstreams.borrow().values() {
             upstream.sweep(now);
@@ -181,6 +181,10 @@ impl Stock {
             Rc::strong_count(upstream) > 1
         });
         self.seat.unwanted.sweep();
+    }
+
+    fn link(&self, blueprint: &Shared<dyn Blueprint>) -> Link {
+        Link { name: blueprint.name(), filter: self.instance(blueprint) }
     }
 
     fn instance(&self, blueprint: &Shared<dyn Blueprint>) -> Rc<dyn Filter> {
@@ -217,18 +221,6 @@ impl Stock {
         made
     }
 
-    fn clear_remains(&self) {
-        let mut all = self.remains.borrow_mut();
-        if let Some(remains) = all.last_mut() {
-            let left = |len: usize| len.saturating_sub(RETIRED_AT_ONCE);
-            remains.chains.truncate(left(remains.chains.len()));
-            remains.upstreams.truncate(left(remains.upstreams.len()));
-            if remains.chains.is_empty() && remains.upstreams.is_empty() {
-                all.pop();
-            }
-        }
-    }
-
     /// Looks at a slice of what is kept, and lets go of what the newest snapshot does not have.
     fn retire(&self) {
         if self.rounds.get() == 0 {
@@ -254,6 +246,52 @@ impl Stock {
         self.at.set(end);
         if end >= most {
             self.rounds.set(self.rounds.get() - 1);
+        }
+    }
+}
+
+/// Frees a slice of what is left. Of several snapshots at a time where they are small, or reloads
+/// that come faster than sweeps would outrun this.
+fn clear(all: &mut Vec<Remains>) {
+    let mut most = RETIRED_AT_ONCE;
+    while most > 0
+        && let Some(remains) = all.last_mut()
+    {
+        most -= shorten(&mut remains.chains, most);
+        most -= shorten(&mut remains.upstreams, most);
+        if !remains.chains.is_empty() || !remains.upstreams.is_empty() {
+            return;
+        }
+        all.pop();
+        most = most.saturating_sub(1);
+    }
+}
+
+/// Takes up to `most` off the end, and says how many.
+fn shorten<T>(all: &mut Vec<T>, most: usize) -> usize {
+    let taken = all.len().min(most);
+    all.truncate(all.len() - taken);
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remains(routes: usize) -> Remains {
+        let chains = (0..routes).map(|_| OnceCell::new()).collect();
+        Remains { chains, upstreams: vec![OnceCell::new()] }
+    }
+
+    #[test]
+    fn small_snapshots_are_freed_together_and_a_large_one_in_slices() {
+        let mut all: Vec<_> = (0..50).map(|_| remains(3)).collect();
+        clear(&mut all);
+        assert_eq!(all.len(), 0);
+        all = vec![remains(3 * RETIRED_AT_ONCE), remains(0)];
+        for left in [1, 1, 1, 0] {
+            clear(&mut all);
+            assert_eq!(all.len(), left);
         }
     }
 }

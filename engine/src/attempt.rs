@@ -19,7 +19,7 @@ use crate::forward::{self, RequestHeadPlan};
 use crate::http1::{self, Body};
 use crate::io::{Reader, Side, Writer, alongside};
 use crate::limits::HEAD_GROWS;
-use crate::relay::{Bounds, Framing, Incoming, RelayError, relay};
+use crate::relay::{Bounds, Framing, RelayError, relay};
 use crate::respond;
 use crate::response::{Relayed, Response};
 use crate::snapshot::Route;
@@ -346,6 +346,10 @@ impl Attempt<'_> {
             peer: &connection.peer_text,
         };
         forward::write_request_head(out.tail(), exchange, &plan);
+        let buffers = &self.course.worker.buffers;
+        if self.body == Body::Chunked {
+            up.body.withhold(exchange.request.edits.replaced(), buffers);
+        }
         // What is beyond the first of the body is in `up` already, and is for the upload to send.
         if exchange.request.body_begun {
             return Ok(());
@@ -353,14 +357,14 @@ impl Attempt<'_> {
         let head = exchange.request.head.len;
         let came = &exchange.request.raw()[head..];
         let (framing, before) = (request_framing(self.body), out.len());
-        up.body = Incoming::new(self.body);
+        up.body.restart(self.body);
         let mut taken = up.body.take(came, framing, out.tail());
         let begun = !up.body.is_done();
         if begun && up.kept.is_whole() {
             // Once more, to keep it.
             out.truncate(before);
-            up.body = Incoming::new(self.body);
-            let room = up.kept.room_for(came.len(), &self.course.worker.buffers);
+            up.body.restart(self.body);
+            let room = up.kept.room_for(came.len(), buffers);
             taken = up.body.take(came, Framing::UntilClose, room);
         }
         exchange.request.taken = head + taken.map_err(ClientError::Body)?;

@@ -144,7 +144,7 @@ impl Speaking<'_> {
         head: &mut ResponseHead,
     ) -> Result<(Called, bool), Error> {
         let adopted = self.worker.adopted();
-        let limits = &adopted.snapshot.rules.head;
+        let limits = &adopted.snapshot.rules.answer_head;
         let bad = |e| UpstreamError::Head(self.from, e);
         let mut scanner = Scanner::default();
         let mut interims = 0;

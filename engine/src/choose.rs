@@ -37,9 +37,10 @@ pub(crate) fn choose_upstream(
 pub(crate) fn claiming_arm<'a>(arms: &'a [Arm], exchange: &Exchange) -> Option<&'a Arm> {
     let request = &exchange.request;
     arms.iter().find(|arm| {
-        let by_header = arm.header.as_ref().is_some_and(|(name, value)| {
-            request.head.all(request.raw(), name.as_bytes()).any(|v| v == value.as_bytes())
-        });
+        let by_header = arm
+            .header
+            .as_ref()
+            .is_some_and(|(name, value)| request.values(name).any(|v| v == value.as_bytes()));
         by_header
             || arm.cookie.as_ref().is_some_and(|(name, value)| {
                 cookie(exchange, name.as_bytes()).is_some_and(|v| v == value.as_bytes())

@@ -154,7 +154,7 @@ impl Deadlines {
             }
             if entry.end_at <= clock {
                 entry.end_at = NEVER;
-                shut(entry.fd, libc::SHUT_RDWR);
+                entry.cut();
             }
             if entry.write_at <= clock && !entry.goes_on(clock) {
                 entry.write_at = NEVER;
@@ -201,6 +201,13 @@ impl Deadlines {
         }
     }
 
+    /// Ends the exchanges under way from the side of their upstreams, so that clients can still be
+    /// told.
+    pub(crate) fn end_serving(&self) {
+        let mut entries = self.entries.borrow_mut();
+        entries.iter_mut().filter(|e| e.fd >= 0 && e.serving.is_some()).for_each(Entry::cut);
+    }
+
     /// Shuts every socket on the list down, for the end of a drain, but for those that must end
     /// with a reset: they do when they are closed.
     pub(crate) fn end_all(&self) {
@@ -222,6 +229,13 @@ impl Deadlines {
 }
 
 impl Entry {
+    /// Ends both directions before their time: a body that ends with its connection is not to look
+    /// whole for it.
+    fn cut(&mut self) {
+        self.over = true;
+        shut(self.fd, libc::SHUT_RDWR);
+    }
+
     /// True when the peer of an overdue write has taken something since the last look, or when
     /// this is the first; it then has as long again.
     ///

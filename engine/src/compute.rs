@@ -1,5 +1,5 @@
-//! Threads for what must not be done on a worker, because it blocks or takes long: verifying a
-//! password, fetching keys that a request waits for.
+//! Threads for what must not be done on a worker, because it takes long: verifying a password. What
+//! waits for somebody else, such as fetching keys, is given a thread of its own from here.
 
 use std::any::Any;
 use std::io;

@@ -121,6 +121,9 @@ pub enum GatewayError {
     /// The time that a filter gives the whole exchange was over, and no upstream had most of it.
     #[error("the time for the whole exchange is over")]
     Timeout,
+    /// The gateway stops, and the time for what was open is over.
+    #[error("the gateway stops, and the exchange was not over in time")]
+    Drained,
     /// More attempts were asked for than one exchange may make.
     #[error("too many attempts")]
     Attempts,
@@ -184,6 +187,7 @@ impl Error {
             Error::Gateway(G::Rewrite(_)) => (500, "bad_rewrite", true),
             Error::Gateway(G::Coder(_)) => (500, "bad_coder", false),
             Error::Gateway(G::Timeout) => (504, "timeout", true),
+            Error::Gateway(G::Drained) => (503, "drained", false),
             Error::Gateway(G::Attempts) => (502, "too_many_attempts", true),
         };
         Reply { status: Some(status), code, keep }
@@ -191,7 +195,8 @@ impl Error {
 
     /// The step of the exchange that failed, as logs and metrics name it: `request_head`, `route`,
     /// `request_body`, `endpoint`, `connect`, `response_head`, `response_body`, `response` (its
-    /// way to the client) or `client` (a connection that broke at no step in particular).
+    /// way to the client), `client` (a connection that broke at no step in particular) or
+    /// `exchange` (its time was over).
     pub fn phase(&self) -> &'static str {
         use {ClientError as C, GatewayError as G, UpstreamError as U};
         match self {
@@ -212,7 +217,9 @@ impl Error {
                 | U::Interim(_)
                 | U::UnaskedUpgrade(_),
             ) => "response_head",
-            Error::Upstream(U::ExchangeTimeout(_)) | Error::Gateway(G::Timeout) => "exchange",
+            Error::Upstream(U::ExchangeTimeout(_)) | Error::Gateway(G::Timeout | G::Drained) => {
+                "exchange"
+            }
             Error::Upstream(U::Truncated(_) | U::Body(..) | U::TooLarge(_) | U::Stalled(_))
             | Error::Gateway(G::Coder(_)) => "response_body",
         }

@@ -65,6 +65,8 @@ pub struct Exchange {
     pub deadline: Option<Instant>,
     /// Who asks, once a filter has found out.
     pub identity: Option<Rc<Identity>>,
+    /// The filter that answered in the upstream's place, by its name, if one did.
+    pub answered_by: Option<&'static str>,
     /// Attempts made at upstreams.
     pub attempts: u32,
     /// The name of the upstream of the last attempt, or empty.
@@ -110,6 +112,7 @@ impl Exchange {
             times: Times::default(),
             deadline: None,
             identity: None,
+            answered_by: None,
             attempts: 0,
             upstream: String::new(),
             try_timeout: None,
@@ -165,6 +168,7 @@ impl Exchange {
         self.times = Times::default();
         self.deadline = None;
         self.identity = None;
+        self.answered_by = None;
         self.attempts = 0;
         self.upstream.clear();
         self.try_timeout = None;

@@ -339,7 +339,14 @@ pub struct SettingsError {
 
 /// The filters of a route on one core, in the order of the file, global ones first.
 #[derive(Clone, Default)]
-pub struct Chain(pub(crate) Vec<Rc<dyn Filter>>);
+pub struct Chain(pub(crate) Vec<Link>);
+
+/// A filter in a chain, and its name.
+#[derive(Clone)]
+pub(crate) struct Link {
+    pub(crate) name: &'static str,
+    pub(crate) filter: Rc<dyn Filter>,
+}
 
 impl Chain {
     /// Passes the request forward. Returns how many filters it has passed, each of which shall
@@ -349,7 +356,7 @@ impl Chain {
         &self,
         exchange: &mut Exchange,
     ) -> (usize, Result<Option<Box<Answer>>, Error>) {
-        for (passed, filter) in self.0.iter().enumerate() {
+        for (passed, Link { name, filter }) in self.0.iter().enumerate() {
             let deadline = exchange.deadline;
             let verdict = match (filter.on_request(exchange), deadline) {
                 (Step::Now(verdict), _) => verdict,
@@ -363,6 +370,7 @@ impl Chain {
                 }
             };
             if let Verdict::Answer(answer) = verdict {
+                exchange.answered_by = Some(*name);
                 return (passed + 1, Ok(Some(answer)));
             }
         }
@@ -371,9 +379,13 @@ impl Chain {
 
     /// Asks each filter about the attempt to come.
     pub(crate) fn on_attempt(&self, exchange: &mut Exchange) -> Option<Box<Answer>> {
-        self.0.iter().find_map(|filter| match filter.on_attempt(exchange) {
+        exchange.answered_by = None;
+        self.0.iter().find_map(|Link { name, filter }| match filter.on_attempt(exchange) {
             Verdict::Continue => None,
-            Verdict::Answer(answer) => Some(answer),
+            Verdict::Answer(answer) => {
+                exchange.answered_by = Some(*name);
+                Some(answer)
+            }
         })
     }
 
@@ -381,7 +393,7 @@ impl Chain {
     /// of what to do instead the first.
     pub(crate) fn on_outcome(&self, exchange: &mut Exchange, outcome: &Outcome<'_>) -> Decision {
         let mut decision = Decision::default();
-        for filter in self.0.iter().rev() {
+        for Link { filter, .. } in self.0.iter().rev() {
             match filter.on_outcome(exchange, outcome) {
                 Next::Accept => {}
                 Next::RetryAfter(pause) => {
@@ -397,11 +409,11 @@ impl Chain {
 
     /// Passes the response backward through the filters that the request had passed.
     pub(crate) fn on_response(&self, exchange: &mut Exchange, passed: usize) {
-        self.0[..passed].iter().rev().for_each(|filter| filter.on_response(exchange));
+        self.0[..passed].iter().rev().for_each(|link| link.filter.on_response(exchange));
     }
 
     /// Tells every filter that the exchange is over.
     pub(crate) fn on_end(&self, record: &Record<'_>) {
-        self.0.iter().rev().for_each(|filter| filter.on_end(record));
+        self.0.iter().rev().for_each(|link| link.filter.on_end(record));
     }
 }

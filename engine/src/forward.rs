@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use crate::exchange::{Client, Exchange};
 use crate::http1::write;
-use crate::message::{Field, FieldName, Version};
+use crate::message::{Field, FieldName, Version, reads_as, reads_as_one_with};
 use crate::relay::Framing;
 use crate::snapshot::{HostRule, Rules};
 
@@ -58,8 +58,8 @@ pub(crate) fn write_request_head(out: &mut Vec<u8>, exchange: &Exchange, plan: &
             _ => field.is_hop_by_hop(),
         };
         let name = field.name.of(raw);
-        let forged =
-            field.id == FieldName::Other && is_forged(name, exchange.client.through_trusted_proxy);
+        let forged = matches!(field.id, FieldName::Other | FieldName::XForwardedPort)
+            && is_forged(name, exchange.client.through_trusted_proxy);
         !written_anew && !forged && request.edits.keeps(name)
     };
     copy_fields(out, raw, request.head.fields.iter().filter(goes_on));
@@ -100,11 +100,8 @@ fn copy_fields<'f>(out: &mut Vec<u8>, raw: &[u8], fields: impl Iterator<Item = &
 /// Programs behind a gateway often read `_` and `.` as `-`, so it is judged as if it were written
 /// that way; and what is not, no proxy has written.
 fn is_forged(name: &[u8], trusted: bool) -> bool {
-    let alias = |byte: &u8| matches!(byte, b'_' | b'.');
-    let read = name.iter().map(|b| if alias(b) { b'-' } else { b.to_ascii_lowercase() });
-    let vouches = read.clone().take(FORWARDED.len()).eq(FORWARDED.iter().copied())
-        || read.eq(REAL_IP.iter().copied());
-    vouches && (!trusted || name.iter().any(alias))
+    let vouches = reads_as_one_with(name, FORWARDED) || reads_as(name, REAL_IP);
+    vouches && (!trusted || name.iter().any(|byte| matches!(byte, b'_' | b'.')))
 }
 
 /// Appends X-Forwarded-For, -Proto, -Host, X-Real-IP, Forwarded (RFC 7239) and Via (RFC 9110

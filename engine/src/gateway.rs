@@ -28,7 +28,7 @@ use crate::worker::{Colleague, Common};
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {error}{}", listen_help(.error))]
+    #[error("cannot listen on {address}: {error}{}", listen::help(.error))]
     Listen {
         /// The address of `server.listen`.
         address: SocketAddr,
@@ -77,25 +77,12 @@ fn listed(cores: &[usize]) -> String {
     cores.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn listen_help(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            " (another program has this port: stop it, or change `server.port` or `server.listen`)"
-        }
-        io::ErrorKind::PermissionDenied => {
-            " (ports below 1024 need the capability CAP_NET_BIND_SERVICE)"
-        }
-        io::ErrorKind::AddrNotAvailable => " (no interface of this machine has this address)",
-        _ => "",
-    }
-}
-
 fn admin_help(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             " (another program has this port: stop it, or change `admin.listen`)"
         }
-        _ => listen_help(error),
+        _ => listen::help(error),
     }
 }
 

@@ -26,7 +26,7 @@ impl Attempt<'_> {
     ) -> Result<Body, Error> {
         let from = self.from;
         let buffers = &self.course.worker.buffers;
-        let limits = &self.course.rules().head;
+        let limits = &self.course.rules().answer_head;
         let upgradable = self.wants_upgrade(exchange);
         let time = self.first_byte();
         exchange.response.reset();

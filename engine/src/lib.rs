@@ -121,6 +121,7 @@ pub mod explain;
 pub mod gateway;
 pub mod snapshot;
 pub mod live;
+mod carried;
 mod run;
 mod worker;
 mod adopted;

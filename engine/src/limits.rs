@@ -85,6 +85,10 @@ pub const DRAIN_BODY: u64 = 64 * 1024;
 /// been told to send it elsewhere. What comes is answered with `Connection: close`.
 pub const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
+/// How long what a drain cuts off has for its end: twice, once when its upstream is shut and once
+/// when its client is. Nothing in it waits for anybody.
+pub const DRAIN_LAST: Duration = Duration::from_millis(100);
+
 /// How long closing waits for the client to take the last bytes (lingering close, RFC 9112 §9.6).
 pub const LINGER: Duration = Duration::from_secs(2);
 

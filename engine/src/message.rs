@@ -11,6 +11,25 @@ mod names;
 
 pub use names::FieldName;
 
+/// Whether a program behind the gateway may take `name` for `other`: none keeps the case, CGI
+/// (RFC 3875 §4.1.18) makes `_` of `-`, and some do so with `.` (HTTP_SAFETY rule 17).
+pub fn reads_as(name: &[u8], other: &[u8]) -> bool {
+    name.len() == other.len() && read(name).eq(read(other))
+}
+
+/// Whether a program may take `name` for one that begins with `prefix`.
+pub(crate) fn reads_as_one_with(name: &[u8], prefix: &[u8]) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| reads_as(start, prefix))
+}
+
+/// The bytes of a name as such a program reads them.
+pub(crate) fn read(name: &[u8]) -> impl Iterator<Item = u8> {
+    name.iter().map(|byte| match byte {
+        b'_' | b'.' => b'-',
+        _ => byte.to_ascii_lowercase(),
+    })
+}
+
 /// A stretch of the raw bytes of one head: a start and a length, both in bytes.
 ///
 /// A span is only meaningful together with the bytes that it was measured in. Heads are bounded

@@ -14,6 +14,7 @@ use crate::http1::chunked::{self, Decoder, Event};
 use crate::http1::{Body, ChunkError};
 use crate::io::{Reader, Writer};
 use crate::limits::{BODY_RATE_GRACE, LARGE_BUFFER, USUAL_BUFFER};
+use crate::message::reads_as;
 
 /// How a body goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub(crate) struct Incoming {
     awaited: bool,
     /// What came behind the chunks, where it was not passed on at once.
     trailers: Vec<u8>,
+    /// Names under which nothing behind the chunks is passed on, each with a line end.
+    withheld: Buffer,
 }
 
 enum State {
@@ -92,7 +95,37 @@ impl Incoming {
             Body::UntilClose => State::UntilClose,
         };
         let (received, waited, awaited) = (0, Duration::ZERO, false);
-        Incoming { state, received, waited, awaited, trailers: Vec::new() }
+        let (trailers, withheld) = (Vec::new(), Buffer::default());
+        Incoming { state, received, waited, awaited, trailers, withheld }
+    }
+
+    /// Begins again with a body of which nothing has come; the same is withheld of it.
+    pub(crate) fn restart(&mut self, body: Body) {
+        let withheld = std::mem::take(&mut self.withheld);
+        *self = Incoming { withheld, ..Incoming::new(body) };
+    }
+
+    /// From here on nothing is passed on behind the chunks that programs may take for one of
+    /// these: a filter has removed or set what came under that name in the head, and whoever
+    /// joins trailers to the head would find it there all the same (HTTP_SAFETY rule 17).
+    pub(crate) fn withhold<'a>(
+        &mut self,
+        names: impl Iterator<Item = &'a [u8]>,
+        buffers: &Buffers,
+    ) {
+        self.withheld.clear();
+        for name in names {
+            if self.withheld.capacity() == 0 {
+                self.withheld = buffers.usual();
+            }
+            self.withheld.extend(name);
+            self.withheld.extend(b"\n");
+        }
+    }
+
+    /// Gives the memory back that it needed for that.
+    pub(crate) fn give_back(&mut self, buffers: &Buffers) {
+        buffers.give(std::mem::take(&mut self.withheld));
     }
 
     /// True when all of it has come.
@@ -171,6 +204,8 @@ impl Incoming {
                     }
                     Event::More => break,
                     Event::End => {
+                        let withheld = self.withheld.filled().split(|byte| *byte == b'\n');
+                        decoder.leave_out(|name| withheld.clone().any(|w| reads_as(name, w)));
                         if framing == Framing::Chunked {
                             chunked::write_last(out, decoder.trailers());
                         } else {

@@ -66,6 +66,7 @@ async fn send(
     // and 9); otherwise the connection ends.
     // One that was being sent up when the exchange failed has lost its place: it ends too.
     let close = !may_keep || exchange.request.body_begun || !will_end_soon(exchange, &mut unread);
+    exchange.request.received = exchange.request.received.max(unread.received());
     let mut out = worker.buffers.usual();
     write_answer(course, exchange, answer, close, out.tail());
     let (mut reader, mut writer) = connection.stream.split();
@@ -89,6 +90,7 @@ async fn send(
         };
     }
     worker.buffers.give(out);
+    exchange.request.received = exchange.request.received.max(unread.received());
     if close && unread.is_done() && keep {
         after = ending(exchange);
     }

@@ -12,7 +12,7 @@ use crate::calling;
 use crate::clock;
 use crate::core::Caller;
 use crate::cores::{self, Completions};
-use crate::limits::{DRAIN_GRACE, SUBMISSIONS, SWEEP_EVERY};
+use crate::limits::{DRAIN_GRACE, DRAIN_LAST, SUBMISSIONS, SWEEP_EVERY};
 use crate::listen::Bound;
 use crate::metrics::Usage;
 use crate::shared::{Inbox, Shared};
@@ -120,10 +120,21 @@ async fn sweep_until_drained(worker: &Worker, completions: Option<Completions>) 
             if now >= end {
                 let open = worker.shard.connections.get();
                 tracing::warn!(worker = worker.id, open, "drain timeout: closing what is open");
+                worker.deadlines.end_serving();
+                await_connections_end(worker).await;
                 worker.deadlines.end_all();
-                return;
+                return await_connections_end(worker).await;
             }
         }
+    }
+}
+
+/// Gives what has been cut off its turn: clients are told as far as that goes at once, and every
+/// exchange has its record.
+async fn await_connections_end(worker: &Worker) {
+    let end = clock::now() + DRAIN_LAST;
+    while worker.shard.connections.get() > 0 && clock::now() < end {
+        clock::sleep(DRAIN_LAST / 10).await;
     }
 }
 

@@ -107,9 +107,14 @@ async fn act(
 }
 
 /// Counts and records what happened, and makes room for the next request.
-fn finish(worker: &Worker, chain: &Chain, exchange: &mut Exchange, ended: Ended) -> After {
+fn finish(worker: &Worker, chain: &Chain, exchange: &mut Exchange, mut ended: Ended) -> After {
+    let now = clock::now();
+    if ended.error.is_some() && worker.drained_at.get().is_some_and(|end| end <= now) {
+        // It was cut off, and neither the client nor the upstream is to blame.
+        ended.error = Some(GatewayError::Drained.into());
+    }
     let error = ended.error.as_ref();
-    let record = Record { exchange, status: ended.status, error, ended: clock::now() };
+    let record = Record { exchange, status: ended.status, error, ended: now };
     worker.shard.ended(error, record.bytes_in(), record.bytes_out());
     if error.is_some() {
         let now = worker.deadlines.coarse();
@@ -269,7 +274,9 @@ async fn try_all(
             Next::Accept => outcome?,
             Next::RetryAfter(pause) => try_elsewhere(upstream, exchange, pause).await,
             Next::Answer(answer) => {
-                return Ok(respond::own(course, connection, exchange, body, &answer).await);
+                // The client may not be told what failed, but the record is.
+                let ended = respond::own(course, connection, exchange, body, &answer).await;
+                return Ok(Ended { error: ended.error.or(outcome.err()), ..ended });
             }
             Next::Upstream(name) => {
                 at = *snapshot.by_name.get(&*name).ok_or(ClientError::NoUpstream)?;

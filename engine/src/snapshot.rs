@@ -200,8 +200,8 @@ impl Snapshot {
         Snapshot { written, ..self }
     }
 
-    /// What can be served but is surely not meant: routes that no request can reach, upstreams
-    /// that none can, and what filters say of themselves and of their order.
+    /// What can be served but is surely not meant: no routes, routes that no request can reach,
+    /// upstreams that none can, and what filters say of themselves and of their order.
     pub fn warnings(&self) -> Vec<BuildError> {
         let warn = |shadowed: crate::route::Shadowed| BuildError {
             path: format!("routes[{}]", shadowed.route),
@@ -212,7 +212,8 @@ impl Snapshot {
             help: Some("remove it, narrow the other, or give it a `priority`".to_owned()),
         };
         let unreachable = self.table.unreachable().into_iter().map(warn);
-        unreachable.chain(doubts::upstreams(self)).chain(doubts::filters(self)).collect()
+        let others = doubts::upstreams(self).into_iter().chain(doubts::filters(self));
+        doubts::routes(self).into_iter().chain(unreachable).chain(others).collect()
     }
 
     /// Routes that no request can reach, each with one that takes them all first.

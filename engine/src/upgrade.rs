@@ -28,6 +28,8 @@ impl Attempt<'_> {
         });
         let mut early_up = worker.buffers.usual();
         early_up.extend(&exchange.request.raw()[exchange.request.taken..]);
+        // The head is not of the body: what the log and the counters call sent begins behind it.
+        let head = out.len() as u64;
         let mut early_down = out;
         early_down.extend(&exchange.response.raw()[exchange.response.head.len..]);
         exchange.request.taken = exchange.request.raw.len();
@@ -36,7 +38,7 @@ impl Attempt<'_> {
         let buffers = &worker.buffers;
         let carried = tunnel::run(client, upstream, early_up, early_down, idle, buffers).await;
         exchange.request.received = carried.up;
-        exchange.response.sent = carried.down;
+        exchange.response.sent = carried.down.saturating_sub(head);
         Attempted::Ended(Ended { status: 101, error: None, after: After::Close })
     }
 }

@@ -55,6 +55,7 @@ impl Upload {
 
     /// Gives its memory back.
     pub(crate) fn give_back(&mut self, buffers: &Buffers) {
+        self.body.give_back(buffers);
         buffers.give(std::mem::take(&mut self.input));
         buffers.give(std::mem::take(&mut self.kept.bytes));
     }

@@ -1,12 +1,14 @@
 //! Other spellings of a header's name, which programs behind a gateway cannot tell from it.
 
 use ringway_engine::exchange::Request;
+use ringway_engine::message::reads_as;
 
 /// Removes what a client sent under a name that a program behind the gateway may take for this one
 /// (HTTP_SAFETY rule 17).
 pub(crate) fn remove_aliases(request: &mut Request, name: &str) {
     let raw = request.raw();
-    let alias = |written: &[u8]| is_alias(written, name.as_bytes());
+    let name = name.as_bytes();
+    let alias = |written: &[u8]| !written.eq_ignore_ascii_case(name) && reads_as(written, name);
     // An honest client sends none, so that it is only an attack that allocates.
     let found: Vec<_> = request
         .head
@@ -21,10 +23,7 @@ pub(crate) fn remove_aliases(request: &mut Request, name: &str) {
     }
 }
 
-/// CGI (RFC 3875 §4.1.18) makes `_` of `-`, and some programs do so with `.`; none keeps the case.
-fn is_alias(written: &[u8], name: &[u8]) -> bool {
-    let plain = |byte: &u8| if b"_.".contains(byte) { b'-' } else { byte.to_ascii_lowercase() };
-    written.len() == name.len()
-        && !written.eq_ignore_ascii_case(name)
-        && written.iter().map(plain).eq(name.iter().map(plain))
+/// True when programs behind a gateway cannot tell the two names apart.
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
+    reads_as(one.as_bytes(), other.as_bytes())
 }

@@ -35,8 +35,10 @@
 //! A set behind a URL is fetched off the workers. A token that names a key which is not in it has
 //! it fetched again, no more often than `jwks_cooldown` says and once at a time for the whole
 //! process, and waits for that up to 5 seconds. While the set cannot be fetched, the last good one
-//! counts. Files with keys and `revoked_file` are read again within a second of a change; what is
-//! wrong with them then is logged, and what was read before stays.
+//! counts. Filters that name the same URL share what is fetched, also with those of the file before
+//! a reload. Files with keys and `revoked_file` are read again within a second of a change; what is
+//! wrong with them then is logged, and what was read before stays. Beside a line of `revoked_file`
+//! that is broken the others count.
 //!
 //! ```yaml
 //! - auth:
@@ -44,7 +46,7 @@
 //!       - type: api_key                # X-API-Key, or what `from` says
 //!         consumers:
 //!           - name: billing
-//!             key_hash: 5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8
+//!             key_hash: 7bf6d3fe2745a59f19969d0e5139ca02f880c5798a09d07bbfec3079299388cb
 //!             expires: 2030-01-31      # never, if left out
 //!             routes: [invoices]       # all, if left out
 //!       - type: basic
@@ -66,9 +68,10 @@
 //! Headers that tell the upstream who asks (`claims_to_headers`, `consumer_header`) are taken from
 //! no client: what it sends under these names, in any case and with `_` or `.` for `-`, is removed
 //! from every request, also on paths in `exclude_paths`. A claim that is not in the token leaves
-//! its header away, and so does one with control characters, which no header can hold (RFC 9110
-//! §5.5). `realm_access.roles` is the claim of this name, or else what is inside of one;
-//! a list is written with commas, and left away when an entry has one in it.
+//! its header away, and so does one with control characters or with blanks around it, which no
+//! header can hold (RFC 9110 §5.5). `realm_access.roles` is the claim of this name, or else what is
+//! inside of one; a list is written with commas, and left away when an entry has one in it or
+//! blanks around it.
 //!
 //! `exclude_paths` are prefixes of whole segments, compared with the path as it is routed: dot
 //! segments, escapes and `//` are settled before.
@@ -278,10 +281,12 @@ struct Auth {
 /// The first refusal, and whose it is.
 type Refused = Option<(usize, Refusal)>;
 
-/// Takes the credential of a scheme that has let a request pass out of it, unless it is forwarded.
+/// Takes the credential of a scheme that has let a request pass out of it, unless it is forwarded;
+/// and then what could be taken for it.
 fn accept_place(place: &Place, forward: bool, exchange: &mut Exchange) {
-    if !forward {
-        place.remove(&mut exchange.request);
+    match forward {
+        true => place.remove_aliases(&mut exchange.request),
+        false => place.remove(&mut exchange.request),
     }
 }
 
@@ -343,18 +348,19 @@ impl Auth {
         scheme.accept(exchange, &identity);
         // What nobody has verified is not for an upstream to believe.
         for other in self.schemes.iter().map(|other| other.place()) {
-            if other != scheme.place() && other.find(&exchange.request) != Found::Nothing {
-                other.remove(&mut exchange.request);
+            if other != scheme.place() {
+                match other.find(&exchange.request) {
+                    Found::Nothing => other.remove_aliases(&mut exchange.request),
+                    Found::One(_) | Found::Several => other.remove(&mut exchange.request),
+                }
             }
         }
-        if let Some(header) = &self.settings.consumer_header
-            && !identity.consumer.is_empty()
-        {
-            let name = identity.consumer.as_str();
-            // With white space around it, it would be read as the name of somebody else.
-            let plain = name.trim_matches([' ', '\t']) == name;
-            if !plain || exchange.request.edits.set(header, name.as_bytes()).is_err() {
-                tracing::debug!(header, "a consumer's name cannot stand in a header, left out");
+        if let Some(header) = &self.settings.consumer_header {
+            let (edits, name) = (&mut exchange.request.edits, identity.consumer.as_str());
+            // Of a name with a blank around it the upstream would see another one (RFC 9110 §5.5).
+            let fits = name.trim_ascii() == name;
+            if !name.is_empty() && (!fits || edits.set(header, name.as_bytes()).is_err()) {
+                tracing::debug!(header, "a consumer's name cannot stand in a header: left out");
             }
         }
         exchange.identity = Some(identity);

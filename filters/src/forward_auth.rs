@@ -13,9 +13,9 @@
 //! ```
 //!
 //! The service is sent `method` and `path`, without a body, with the `request_headers` of the
-//! client and with `X-Forwarded-Method`, `X-Forwarded-Uri`, `X-Forwarded-Host` and
-//! `X-Forwarded-For`, which tell what is asked, and by whom. `X-Forwarded-Uri` has the path as the
-//! routes see it, and the query.
+//! request as the filters before this one left them, and with `X-Forwarded-Method`, `X-Forwarded-Proto`, `X-Forwarded-Host`, `X-Forwarded-Uri`
+//! and `X-Forwarded-For`, which tell what is asked, and by whom. `X-Forwarded-Uri` has the path as
+//! the routes see it, and the query.
 //!
 //! When it answers 2xx, the request passes. `response_headers` are copied from that answer; what a
 //! client sent under those names, or names that programs take for them, is removed first. With
@@ -67,7 +67,7 @@ pub struct Settings {
     pub path: String,
     /// The method that is asked with.
     pub method: String,
-    /// Header fields of the client that the service sees.
+    /// Header fields of the request that the service sees, as filters before this one left them.
     pub request_headers: Vec<String>,
     /// Header fields of its answer that the upstream of the route sees.
     pub response_headers: Vec<String>,
@@ -255,7 +255,8 @@ impl ForwardAuth {
         let request = &exchange.request;
         let mut headers = Vec::new();
         for name in &self.settings.request_headers {
-            let all = request.head.all(request.raw(), name.as_bytes());
+            // What a filter has said of who asks, and not what the client says (HTTP_SAFETY rule 17).
+            let all = request.values(name);
             headers.extend(all.map(|value| (name.clone(), value.to_vec())));
         }
         let mut uri = request.path.clone();
@@ -263,10 +264,12 @@ impl ForwardAuth {
             uri.push(b'?');
             uri.extend_from_slice(&request.query);
         }
+        let proto: &[u8] = if exchange.is_https() { b"https" } else { b"http" };
         let client = exchange.client.address.to_canonical().to_string().into_bytes();
         for (name, value) in [
             ("X-Forwarded-Method", request.method().to_vec()),
             ("X-Forwarded-Uri", uri),
+            ("X-Forwarded-Proto", proto.to_vec()),
             ("X-Forwarded-Host", request.authority().to_vec()),
             ("X-Forwarded-For", client),
             ("X-Request-ID", exchange.request_id.clone()),
@@ -346,9 +349,12 @@ mod tests {
         let call = filter("path: /verify").question(&exchange);
         assert_eq!((call.method.as_str(), call.target.as_slice()), ("GET", &b"/verify"[..]));
         let names: Vec<_> = call.headers.iter().map(|(name, _)| name.as_str()).collect();
-        let forwarded =
-            ["X-Forwarded-Method", "X-Forwarded-Uri", "X-Forwarded-Host", "X-Forwarded-For"];
-        assert_eq!(names, [&["Authorization"][..], &forwarded].concat());
+        let forwarded = ["Method", "Uri", "Proto", "Host", "For"];
+        let forwarded = forwarded.map(|name| format!("X-Forwarded-{name}"));
+        assert_eq!(
+            (names[0], &names[1..]),
+            ("Authorization", &forwarded.each_ref().map(|n| &**n)[..])
+        );
         assert_eq!(call.headers[2].1, b"/a?b=c");
     }
 

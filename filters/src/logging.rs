@@ -68,7 +68,8 @@ pub struct Settings {
     /// opened anew on SIGUSR1. A socket is a stream socket of the Unix domain.
     pub output: LogOutput,
     /// Headers that are logged beside the usual fields. With a template, its
-    /// `${request_header_NAME}` and `${response_header_NAME}` are for that.
+    /// `${request_header_NAME}` and `${response_header_NAME}` are for that, the name in lower case
+    /// and with `_` for `-`: `${request_header_x_tenant}`.
     pub headers: LoggedHeaders,
     /// What is not to be read in the log.
     pub redact: LogRedaction,
@@ -84,7 +85,8 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LineFormat {
-    /// A JSON object.
+    /// A JSON object of the fields that have a value. `error` and `error_phase` tell what went
+    /// wrong and at which step; of a request that a filter refused, the filter's name and `filter`.
     #[default]
     Json,
     /// The combined format of web servers, and behind it what a gateway adds as `name=value`.
@@ -123,7 +125,9 @@ pub struct LogRedaction {
     /// Headers, beside `Authorization`, `Proxy-Authorization`, `Cookie` and `Set-Cookie`, which
     /// always are.
     pub headers: Vec<String>,
-    /// Parameters of the query, in the target and in `Referer`.
+    /// Parameters of the query, in the target, in `Referer` and in every other header that is
+    /// logged, also behind `;` and `#` and in brackets (`user[password]`). What is written here
+    /// takes the place of the default; a parameter that `auth` takes credentials from belongs here.
     pub query: Vec<String>,
 }
 

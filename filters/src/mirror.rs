@@ -47,7 +47,7 @@ use ringway_engine::call::Call;
 use ringway_engine::error::{Error, UpstreamError};
 use ringway_engine::exchange::Exchange;
 use ringway_engine::filter::{Blueprint, Core, Filter, Measure, SettingsError, Step};
-use ringway_engine::message::FieldName;
+use ringway_engine::message::{FieldName, reads_as};
 use ringway_engine::record::Record;
 use ringway_engine::shared::{Shared, SharedTotal};
 use schemars::JsonSchema;
@@ -299,21 +299,17 @@ impl Mirror {
     fn may_see(&self, name: &[u8]) -> bool {
         let secret = ["authorization", "proxy-authorization", "cookie"];
         let expects = FieldName::from_bytes(name) == FieldName::Expect;
-        !expects && (self.settings.forward_credentials || !secret.iter().any(|s| reads_as(name, s)))
+        !expects
+            && (self.settings.forward_credentials
+                || !secret.iter().any(|s| reads_as(name, s.as_bytes())))
     }
 }
 
 /// True for what the gateway writes anew, and for what programs take for it.
 fn is_ours(name: &[u8]) -> bool {
-    let forwarded = name.get(..12).is_some_and(|start| reads_as(start, "x-forwarded-"));
+    let forwarded = name.get(..12).is_some_and(|start| reads_as(start, b"x-forwarded-"));
     let names = ["host", "content-length", "forwarded", "via", "x-real-ip", "x-request-id", MARK];
-    forwarded || names.iter().any(|ours| reads_as(name, ours))
-}
-
-/// True for names that a program behind a gateway cannot tell apart (HTTP_SAFETY rule 17).
-fn reads_as(name: &[u8], known: &str) -> bool {
-    let plain = |byte: &u8| if b"_.".contains(byte) { b'-' } else { byte.to_ascii_lowercase() };
-    name.len() == known.len() && name.iter().map(plain).eq(known.bytes().map(|b| plain(&b)))
+    forwarded || names.iter().any(|ours| reads_as(name, ours.as_bytes()))
 }
 
 /// The place of one copy among those under way; free again when dropped.

@@ -188,8 +188,9 @@ struct Clock {
 struct RateLimit {
     plan: Shared<Plan>,
     counts: Shared<Counts>,
-    /// What the core holds for each route, by its place; the first is for requests without one.
-    leases: RefCell<Vec<Lease>>,
+    /// What the core holds for each route, by its place, with its name: after a reload another may
+    /// be in its place. The first is for requests without one.
+    leases: RefCell<Vec<(String, Lease)>>,
     scratch: RefCell<Vec<u8>>,
     clock: Clock,
 }
@@ -231,9 +232,14 @@ impl RateLimit {
         let mut leases = self.leases.borrow_mut();
         let at = exchange.route.map_or(0, |at| at + 1);
         if leases.len() <= at {
-            leases.resize_with(at + 1, Lease::default);
+            leases.resize_with(at + 1, Default::default);
         }
-        leases[at].take(now, span, most, |want| self.take_shared(exchange, now, want))
+        let (route, lease) = &mut leases[at];
+        if *route != exchange.route_name {
+            route.clone_from(&exchange.route_name);
+            *lease = Lease::default();
+        }
+        lease.take(now, span, most, |want| self.take_shared(exchange, now, want))
     }
 
     /// Takes up to `want` credits of what all cores share.

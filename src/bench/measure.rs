@@ -116,10 +116,11 @@ pub(super) struct Entry {
 pub(super) const DIRECT: &str = "direct";
 
 /// A gateway that takes part in a row, or the direct path.
-struct Contender {
+struct Contender<'a> {
     /// Its place among the entries.
     entry: usize,
     address: SocketAddr,
+    peer: Option<&'a Peer>,
     gateway: Option<Running>,
 }
 
@@ -140,21 +141,25 @@ pub(super) async fn row(
     progress: &Progress,
 ) -> io::Result<Vec<Entry>> {
     let mut entries = vec![Entry::new(DIRECT)];
-    let mut contenders = vec![Contender { entry: 0, address: origin.address, gateway: None }];
+    let direct = Contender { entry: 0, address: origin.address, peer: None, gateway: None };
+    let mut contenders = vec![direct];
     for peer in peers {
         progress.show(format_args!("{}: starting {}", row.name, peer.name));
         let mut entry = Entry::new(&peer.name);
         match enter(plan, row, peer, origin, &mut entry)? {
-            Ok((address, running)) => {
-                contenders.push(Contender { entry: entries.len(), address, gateway: Some(running) })
-            }
+            Ok((address, running)) => contenders.push(Contender {
+                entry: entries.len(),
+                address,
+                peer: Some(peer),
+                gateway: Some(running),
+            }),
             Err(why) => entry.cannot = Some(why),
         }
         entries.push(entry);
         plan.go_on()?;
     }
     for round in 1..=plan.rounds {
-        for contender in &contenders {
+        for contender in &mut contenders {
             let entry = &mut entries[contender.entry];
             if entry.failed.is_some() {
                 continue;
@@ -171,9 +176,38 @@ pub(super) async fn row(
                 Err(error) => entry.failed = Some(format!("in round {round}: {error}")),
             }
             plan.go_on()?;
+            if matches!(row.work, Work::Idle(_)) {
+                let again = round < plan.rounds;
+                end_and_start(plan, row, contender, origin, entry, again).await?;
+            }
         }
     }
     Ok(entries)
+}
+
+/// Ends a gateway after its turn, and starts it `again`. What it keeps of a burst, memory and
+/// connections to the origin, would be part of what it is found to hold in its next turn.
+async fn end_and_start(
+    plan: &Plan,
+    row: &Row,
+    contender: &mut Contender<'_>,
+    origin: &Origin,
+    entry: &mut Entry,
+    again: bool,
+) -> io::Result<()> {
+    contender.gateway = None;
+    origin.is_left().await?;
+    let Some(peer) = contender.peer.filter(|_| again && entry.failed.is_none()) else {
+        return Ok(());
+    };
+    match enter(plan, row, peer, origin, entry)? {
+        Ok((address, running)) => {
+            contender.address = address;
+            contender.gateway = Some(running);
+        }
+        Err(why) => entry.failed = Some(why),
+    }
+    Ok(())
 }
 
 impl Entry {
@@ -251,7 +285,7 @@ fn enter(
 async fn turn(
     plan: &Plan,
     row: &Row,
-    contender: &Contender,
+    contender: &Contender<'_>,
     origin: &Origin,
 ) -> io::Result<Figures> {
     let gateway = contender.gateway.as_ref();
@@ -286,7 +320,6 @@ async fn turn(
             let load = load(Pattern::KeepAlive, connections);
             let idle = Idle::open(&load).await?;
             let before = usage();
-            // From the start and not from before this round: what the last one left is used again.
             let held = gateway.map(|gateway| before.rss.saturating_sub(gateway.start.rss));
             bytes_per_connection = held.map(|held| held as f64 / connections as f64);
             let outcome = idle.burst(&load).await;

@@ -15,12 +15,17 @@ use monoio::time;
 
 use super::wire;
 
+/// How long connections may take to end.
+const LEFT: Duration = Duration::from_secs(10);
+
 /// An origin at work on this thread's runtime.
 #[derive(Debug, Clone)]
 pub(super) struct Origin {
     pub(super) address: SocketAddr,
     /// Connections that it has accepted.
     pub(super) accepted: Rc<Cell<u64>>,
+    /// Those of them that are open.
+    open: Rc<Cell<u64>>,
 }
 
 impl Origin {
@@ -31,14 +36,19 @@ impl Origin {
     pub(super) fn start() -> io::Result<Origin> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
-        let accepted = Rc::new(Cell::new(0));
-        let origin = Origin { address, accepted: accepted.clone() };
+        let origin = Origin { address, accepted: Rc::default(), open: Rc::default() };
+        let Origin { accepted, open, .. } = origin.clone();
         monoio::spawn(async move {
             loop {
                 match listener.accept().await {
                     Ok((stream, _)) => {
                         accepted.set(accepted.get() + 1);
-                        monoio::spawn(serve(stream));
+                        open.set(open.get() + 1);
+                        let open = open.clone();
+                        monoio::spawn(async move {
+                            serve(stream).await;
+                            open.set(open.get() - 1);
+                        });
                     }
                     // Out of descriptors, until some connection has ended.
                     Err(_) => time::sleep(Duration::from_millis(10)).await,
@@ -46,6 +56,20 @@ impl Origin {
             }
         });
         Ok(origin)
+    }
+
+    /// Waits until all connections have ended, as they do soon when a gateway has.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub(super) async fn is_left(&self) -> io::Result<()> {
+        let left = async {
+            while self.open.get() > 0 {
+                time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let left = time::timeout(LEFT, left).await;
+        left.map_err(|_| io::Error::other(format!("{} connections stay open", self.open.get())))
     }
 }
 

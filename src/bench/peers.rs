@@ -136,7 +136,10 @@ impl Peer {
         for (name, kind) in KINDS {
             let given = named.iter().filter_map(|named| named.split_once('='));
             let mut given = given.filter(|(given, _)| kind_of(given) == Some(kind)).peekable();
-            if given.peek().is_none() {
+            // Ratios are to this program, so another Ringway comes beside it, not instead.
+            let beside = matches!(kind, Kind::RingwayRing | Kind::RingwayEpoll)
+                && given.clone().all(|(given, _)| given != name);
+            if beside || given.peek().is_none() {
                 match kind.look_up() {
                     Some(program) => found.push(Peer::new(name.to_owned(), kind, program)),
                     None => missing.push(name),
@@ -270,6 +273,17 @@ mod tests {
         assert_eq!(kind_of("ringway-epoll-old"), Some(Kind::RingwayEpoll));
         assert_eq!(kind_of("ringway-old"), Some(Kind::RingwayRing));
         assert_eq!(kind_of("apache"), None);
+    }
+
+    #[test]
+    fn another_ringway_is_held_beside_this_one() {
+        let names = |named: &str| {
+            let (found, _) = Peer::find(&[named.to_owned()]).unwrap();
+            let ours = found.into_iter().filter(|peer| peer.kind == Kind::RingwayRing);
+            ours.map(|peer| peer.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names("ringway-old=/bin/true"), ["ringway", "ringway-old"]);
+        assert_eq!(names("ringway=/bin/true"), ["ringway"]);
     }
 
     #[test]

@@ -173,6 +173,35 @@ impl Comparison<'_> {
         common(&self.old.config) != common(&self.new.config)
     }
 
+    /// Of routes that no request reaches any more, the filters that kept requests out and that
+    /// those requests pass no more: the route that takes them has none of this kind.
+    fn lost_in_shadow(&self, routes: &Things) -> Vec<Lost> {
+        let shadowed = self.shadowed();
+        if shadowed.is_empty() {
+            return Vec::new();
+        }
+        let kinds = |opened: &Opened| -> HashMap<String, Vec<&'static str>> {
+            let all = opened.snapshot.guards();
+            let named = |(_, of): (&str, Vec<(&'static str, _)>)| {
+                of.into_iter().map(|(kind, _)| kind).collect()
+            };
+            all.map(|guarded| (guarded.0.to_owned(), named(guarded))).collect()
+        };
+        let (old, new, renamed) = (kinds(self.old), kinds(self.new), renamed(routes));
+        let none = Vec::new();
+        let mut lost = Vec::new();
+        for Shadowed { route, by } in &shadowed {
+            let name = renamed.get(&**route).copied().unwrap_or(route);
+            let (had, has) = (old.get(name).unwrap_or(&none), new.get(by).unwrap_or(&none));
+            lost.extend(had.iter().filter(|kind| !has.contains(kind)).map(|kind| Lost {
+                route: route.clone(),
+                filter: (*kind).to_owned(),
+                guard: true,
+            }));
+        }
+        lost
+    }
+
     fn shadowed(&self) -> Vec<Shadowed> {
         let before: HashSet<_> = self.old.snapshot.shadowed().map(|(route, _)| route).collect();
         let fresh = self.new.snapshot.shadowed().filter(|(route, _)| !before.contains(route));
@@ -229,6 +258,11 @@ impl Comparison<'_> {
                         guard: kept_out.contains(filter.as_str()),
                     });
                 }
+            }
+        }
+        for shadow in self.lost_in_shadow(routes) {
+            if !lost.contains(&shadow) {
+                lost.push(shadow);
             }
         }
         lost

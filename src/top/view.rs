@@ -114,29 +114,37 @@ fn draw_load(frame: &mut Frame<'_>, screen: &mut Screen, area: Rect) {
         .header(Row::new(names.map(|name| right(name.to_owned()))).style(heading()))
         .block(Block::bordered().title(" Workers "));
     frame.render_widget(table, above);
+    draw_endpoints(frame, screen, below);
+}
+
+/// An endpoint is known by its address, port included: where there is little room, it is the name
+/// of the upstream that is cut.
+fn draw_endpoints(frame: &mut Frame<'_>, screen: &mut Screen, area: Rect) {
     let endpoints = screen.endpoints();
+    let longest = endpoints.iter().map(|(_, endpoint)| endpoint.address.len()).max();
+    let longest = u16::try_from(longest.unwrap_or_default()).unwrap_or(u16::MAX).max(20);
     let rows: Vec<_> =
         endpoints.iter().map(|(name, endpoint)| endpoint_row(name, endpoint)).collect();
     let names = ["upstream", "endpoint", "state", "weight", "requests", "failed", "open", "reuse"];
     let widths = [
-        Constraint::Fill(2),
-        Constraint::Fill(3),
+        Constraint::Fill(1),
+        Constraint::Length(longest),
+        Constraint::Length(10),
+        Constraint::Length(6),
         Constraint::Length(10),
         Constraint::Length(7),
-        Constraint::Length(10),
-        Constraint::Length(8),
-        Constraint::Length(6),
-        Constraint::Length(6),
+        Constraint::Length(4),
+        Constraint::Length(5),
     ];
     let head = names.into_iter().enumerate().map(|(at, name)| match at {
         0..=2 => Cell::from(name),
         _ => right(name.to_owned()),
     });
-    let scrolled = bounded(screen.scrolled, rows.len(), below);
+    let scrolled = bounded(screen.scrolled, rows.len(), area);
     let table = Table::new(rows.into_iter().skip(scrolled), widths)
         .header(Row::new(head).style(heading()))
         .block(Block::bordered().title(" Upstreams "));
-    frame.render_widget(table, below);
+    frame.render_widget(table, area);
     screen.scrolled = scrolled;
 }
 
@@ -304,6 +312,20 @@ mod tests {
             "75 %",
             "s sort: order",
         ] {
+            assert!(picture.contains(part), "{part} is not in:\n{picture}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_whole_on_a_usual_terminal() {
+        let mut screen = screen();
+        for upstream in &mut screen.told.status.upstreams {
+            upstream.name = "reservations".to_owned();
+            let endpoints = upstream.endpoints.iter_mut().enumerate();
+            endpoints.for_each(|(at, one)| one.address = format!("192.168.100.10{at}:18080"));
+        }
+        let picture = drawn(&mut screen, 80, 24);
+        for part in ["reserv", "192.168.100.100:18080", "192.168.100.101:18080", "ejected"] {
             assert!(picture.contains(part), "{part} is not in:\n{picture}");
         }
     }

@@ -22,8 +22,10 @@ scenes![
     clients_that_never_ask_make_room,
     it_is_not_ready_while_it_drains,
     it_reloads_the_file_or_says_what_is_wrong,
+    a_reload_that_takes_for_ever_does_not_hold_the_end_up,
     a_reload_may_change_the_token_but_not_the_place,
     an_endpoint_is_drained_and_weighed,
+    what_is_set_for_an_endpoint_outlasts_a_reload,
     it_tells_the_last_errors,
     a_scrape_every_10_ms_hurts_nobody,
 ];
@@ -460,6 +462,25 @@ fn it_reloads_the_file_or_says_what_is_wrong(driver: Driver) {
     operator.send("GET", "/reload", &[], "").answer().expect_error(405);
 }
 
+/// What is waited for here is a secret that a pipe shall give, to which nobody writes.
+fn a_reload_that_takes_for_ever_does_not_hold_the_end_up(driver: Driver) {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("secret");
+    crate::reload::make_pipe(&pipe);
+    let local = crate::harness::dedent(LOCAL);
+    let route = "routes:\n  - {name: all, prefix: /, respond: {body: hi}";
+    let mut gateway = Gateway::start(driver, &format!("{local}{route}}}\n"));
+    let mut operator = Operator::of(&gateway);
+    let auth = format!("auth: {{type: jwt, secret_file: {}}}", pipe.display());
+    gateway.rewrite(&format!("{local}{route}, filters: [{{{auth}}}]}}\n"));
+    operator.send("POST", "/reload", &["Content-Type: application/json"], "");
+    // To open it waits until the gateway has opened it.
+    let opened = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    gateway.terminate();
+    assert_eq!(gateway.exit().code(), Some(0));
+    drop(opened);
+}
+
 fn a_reload_may_change_the_token_but_not_the_place(driver: Driver) {
     let local = crate::harness::dedent(LOCAL);
     let file = |token: &str| {
@@ -533,6 +554,51 @@ fn an_endpoint_is_drained_and_weighed(driver: Driver) {
     ] {
         operator.post(place, body).expect_error(status);
     }
+}
+
+fn what_is_set_for_an_endpoint_outlasts_a_reload(driver: Driver) {
+    let origins = ["one", "two", "three"].map(Origin::saying);
+    let [first, second, third] = [0, 1, 2].map(|at| origins[at].address);
+    let local = crate::harness::dedent(LOCAL);
+    let file = |weight: u32, balance: &str| {
+        let rest = format!(
+            "
+            upstreams:
+              shop:
+                balance: {balance}
+                targets:
+                  - {{addr: \"{first}\"}}
+                  - {{addr: \"{second}\", weight: {weight}}}
+                  - {{addr: \"{third}\"}}
+            routes:
+              - {{name: all, prefix: /, upstream: shop}}
+            "
+        );
+        format!("{local}{}", crate::harness::dedent(&rest))
+    };
+    let gateway = Gateway::start(driver, &file(1, "round_robin"));
+    let mut operator = Operator::of(&gateway);
+    let place = |endpoint| format!("/upstreams/shop/endpoints/{endpoint}");
+    operator.post(&place(first), r#"{"drain": true}"#).expect(200);
+    operator.post(&place(second), r#"{"weight": 3}"#).expect(200);
+    gateway.reload(&file(1, "least_requests"));
+    gateway.reload(&file(1, "round_robin"));
+    let mut client = gateway.client();
+    let mut served = |count: usize| {
+        let before = [0, 1, 2].map(|at| origins[at].count());
+        (0..count).for_each(|_| drop(client.get("/").expect(200)));
+        [0, 1, 2].map(|at| origins[at].count() - before[at])
+    };
+    assert_eq!(served(8), [0, 6, 2]);
+    // Who writes another weight into the file means that one.
+    gateway.reload(&file(7, "round_robin"));
+    assert_eq!(served(8), [0, 7, 1]);
+    let status = operator.get("/status").expect(200).json();
+    let endpoints = &status["upstreams"][0]["endpoints"];
+    assert_eq!(
+        (&endpoints[0]["state"], &endpoints[1]["set_weight"]),
+        (&"draining".into(), &().into())
+    );
 }
 
 fn it_tells_the_last_errors(driver: Driver) {

@@ -7,14 +7,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-use crate::harness::{BOUND, Driver, Gateway, Origin, forward_route, scenes};
+use crate::harness::{BOUND, Driver, Gateway, Origin, chunked, forward_route, scenes};
 
 scenes![
     only_a_good_token_passes,
     a_public_key_is_no_secret,
     the_upstream_is_told_who_asks_by_the_gateway_alone,
+    no_trailer_tells_who_asks,
+    a_service_that_is_asked_is_told_by_the_gateway_too,
     excluded_paths_are_what_is_routed,
     a_token_that_is_not_forwarded_is_nowhere_in_the_request,
+    what_could_be_taken_for_the_credential_is_not_forwarded,
     an_api_key_is_good_for_its_routes,
     a_password_is_verified_off_the_worker,
     too_many_passwords_are_503_and_hold_nobody_up,
@@ -149,6 +152,47 @@ fn the_upstream_is_told_who_asks_by_the_gateway_alone(driver: Driver) {
     }
 }
 
+/// Some programs put what comes behind a body among the headers.
+fn no_trailer_tells_who_asks(driver: Driver) {
+    let origin = Origin::echo();
+    let gateway = Gateway::forward_route(driver, &origin, JWT);
+    let token = signed(&json!({"sub": "alice", "exp": seconds(60)}));
+    let trailers = ["X-User-ID: root", "x_user.id: root", "X-ROLES: root", "X-Fine: yes"];
+    let mut client = gateway.client();
+    // One comes with its head, the other is too long for that.
+    for chunk in ["hi", &"x".repeat(200_000)] {
+        let request = chunked("/", &[chunk], &trailers);
+        let request = request.replacen("\r\n\r\n", &format!("\r\n{token}\r\n\r\n"), 1);
+        client.send(request).answer().expect(200);
+    }
+    let requests = origin.requests();
+    assert_eq!(requests.len(), 2);
+    for request in requests {
+        assert_eq!(request.trailers, [("X-Fine".to_owned(), "yes".to_owned())]);
+    }
+}
+
+/// An `auth` says who asks, and another service whether that one may.
+fn a_service_that_is_asked_is_told_by_the_gateway_too(driver: Driver) {
+    let (origin, service) = (Origin::saying("hi"), Origin::saying("yes"));
+    let settings = format!(
+        "{JWT}      - forward_auth: {{upstream: service, request_headers: [X-User-ID, X-Roles]}}\n"
+    );
+    let upstreams = format!(
+        "upstreams: {{service: {{targets: [{{addr: \"http://{}\"}}]}}}}\n",
+        service.address
+    );
+    let file = format!("{upstreams}{}", forward_route(&origin, &settings));
+    let gateway = Gateway::start(driver, &file);
+    let token = signed(&json!({"sub": "alice", "exp": seconds(60)}));
+    let forged = ["X-User-ID: root", "X-User-ID: root", "x_user_id: root", "X-Roles: root"];
+    gateway.client().get_with("/", &[&forged[..], &[&token]].concat()).expect(200);
+    gateway.client().get_with("/public", &forged).expect(200);
+    let asked = service.requests();
+    assert_eq!(asked[0].head.all("x-user-id"), ["alice"]);
+    assert!(!format!("{asked:?}").contains("root"), "{asked:?}");
+}
+
 fn excluded_paths_are_what_is_routed(driver: Driver) {
     let origin = Origin::saying("hi");
     let gateway = Gateway::forward_route(driver, &origin, JWT);
@@ -219,6 +263,50 @@ fn a_token_that_is_not_forwarded_is_nowhere_in_the_request(driver: Driver) {
             assert_eq!(request.field("cookie"), Some("a=1; b=2"));
         }
     }
+}
+
+/// Programs behind the gateway may read a name that is written otherwise before the one that the
+/// gateway has verified the value of.
+fn what_could_be_taken_for_the_credential_is_not_forwarded(driver: Driver) {
+    let origin = Origin::saying("hi");
+    let settings = format!(
+        "
+        filters:
+          - auth:
+              any_of:
+                - {{type: jwt, secret: {SECRET}, from: {{query: token}}}}
+                - {{type: jwt, secret: {SECRET}, from: {{cookie: session}}}}
+                - {{type: jwt, secret: {SECRET}, from: {{header: X-Token}}}}
+                - {{type: api_key, consumers: [{{name: a, key_hash: {}}}]}}
+        ",
+        hashed("the-key")
+    );
+    let gateway = Gateway::forward_route(driver, &origin, &settings);
+    let mut client = gateway.client();
+    let token = signed(&json!({"sub": "alice", "exp": seconds(60)}));
+    let token = token.strip_prefix("Authorization: Bearer ").unwrap();
+    // Two that mean the same are two of a kind.
+    for (target, field) in [
+        (format!("/?token={token}&%74oken=forged"), "X-A: b".to_owned()),
+        (format!("/?toke%6E=forged&token={token}"), "X-A: b".to_owned()),
+        ("/".to_owned(), format!("Cookie: session =forged; session={token}")),
+    ] {
+        client.get_with(&target, &[&field]).expect_error(400);
+    }
+    assert_eq!(origin.connections(), 0);
+    // However it is written, it is the credential.
+    client.get(&format!("/?%74oken={token}")).expect(200);
+    client.get_with("/", &[&format!("Cookie: session = {token}")]).expect(200);
+    // Other spellings of a header are not, and go, whoever it is that is let in.
+    let forged = ["X_Token: forged", "X.Token: forged", "x_api-key: forged"];
+    let header = format!("X-Token: {token}");
+    client.get_with("/", &[&forged[..], &[&header]].concat()).expect(200);
+    client.get_with(&format!("/?token={token}"), &forged).expect(200);
+    client.get_with("/?%74oken=forged&x=1", &["X-API-Key: the-key"]).expect(200);
+    for request in origin.requests() {
+        assert!(!format!("{request:?}").contains("forged"), "{request:?}");
+    }
+    assert_eq!(origin.requests().pop().unwrap().target, "/?x=1");
 }
 
 /// The hash that `ringway hash-key` prints for a key that it is given.

@@ -7,6 +7,7 @@ scenes![
     chunked_bodies_pass_with_trailers,
     chunked_answers_pass_with_trailers,
     forbidden_trailers_are_dropped,
+    what_a_filter_replaces_comes_in_no_trailer,
     answers_until_close_pass,
     answers_of_http_1_0_pass,
     chunks_are_undone_for_http_1_0,
@@ -85,6 +86,28 @@ fn forbidden_trailers_are_dropped(driver: Driver) {
     let mut client = gateway.client();
     client.send(chunked("/", &["hi"], &trailers)).answer().expect(200);
     assert_eq!(origin.request().trailers, [("X-Fine".to_owned(), "yes".to_owned())]);
+}
+
+/// HTTP_SAFETY rule 17: programs that join trailers to the head would find there what was removed.
+fn what_a_filter_replaces_comes_in_no_trailer(driver: Driver) {
+    let origin = Origin::echo();
+    let filters = "
+        global_filters:
+          - headers: {request: {remove: [X-User-ID], set: {X-Role: guest}, add: {X-Seen: \"1\"}}}
+          - retry: {max_body: 1KiB}
+    ";
+    let gateway = Gateway::forward_with(driver, &origin, filters);
+    let mut client = gateway.client();
+    let trailers =
+        ["x-user-id: root", "X_User.ID: root", "X-Role: admin", "X-Seen: 2", "X-Sum: 42"];
+    // All with the head; and with the head gone before, kept for a retry and too long for that.
+    client.send(chunked("/", &["hi"], &trailers)).answer().expect(200);
+    client.send_bytewise(chunked("/", &["hi"], &trailers)).answer().expect(200);
+    client.send(chunked("/", &["hi", &"x".repeat(100_000)], &trailers)).answer().expect(200);
+    for request in origin.requests() {
+        let kept = [("X-Seen".to_owned(), "2".to_owned()), ("X-Sum".to_owned(), "42".to_owned())];
+        assert_eq!(request.trailers, kept);
+    }
 }
 
 fn answers_until_close_pass(driver: Driver) {

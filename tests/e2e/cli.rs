@@ -143,6 +143,16 @@ fn a_file_that_is_not_there_is_named() {
     }
 }
 
+/// `ringway schema > FILE` on a full disk must not look done.
+#[test]
+fn output_that_is_lost_is_an_error() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Command::new(RINGWAY).arg("schema").stdout(full).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("standard output cannot be written to: No space left"), "{said}");
+}
+
 #[test]
 fn run_refuses_what_check_refuses() {
     let (code, said) = ringway(&["run", "-c"], "routes: 7\n");

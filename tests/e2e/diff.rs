@@ -102,6 +102,19 @@ fn a_program_reads_it_too() {
 }
 
 #[test]
+fn what_is_wrong_with_the_files_is_told_in_both_ways() {
+    let (old, bad) = (file(OLD), file("routes: 7\n"));
+    let paths = [old.path().to_str().unwrap(), bad.path().to_str().unwrap()];
+    let (code, told) = cli::json(&["diff", "/nowhere/old.yaml", paths[1], "--json"]);
+    assert_eq!(code, Some(1));
+    assert_eq!(told["diagnostics"][0]["file"], "/nowhere/old.yaml");
+    assert_eq!(told["diagnostics"][1]["path"], "routes");
+    let (code, said) = cli::run(&["diff", paths[0], "/nowhere/new.yaml"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("--> /nowhere/new.yaml") && !said.contains("-c"), "{said}");
+}
+
+#[test]
 fn what_needs_a_restart_and_a_new_order_are_told() {
     let old = "workers: {count: 1}\nroutes:\n  - {name: a, path: /a, respond: {}}\n  - {name: b, \
                path: /b, respond: {}}\n";
@@ -119,6 +132,9 @@ fn a_file_with_errors_is_no_answer() {
     let (code, said) = diff(OLD, "routes: 7\n", &[]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("routes"), "{said}");
+    let (code, said) = diff("routes: 7\n", "routes: 8\n", &["--json"]);
+    let told: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, told["diagnostics"].as_array().unwrap().len()), (Some(1), 2), "{said}");
     assert_eq!(cli::run(&["diff", "/nowhere/a.yaml", "/nowhere/b.yaml"]).0, Some(1));
 }
 
@@ -211,4 +227,18 @@ fn a_guard_that_is_lost_is_in_capitals() {
     let said = diff(&old, &routes("{ip_access: {allow: [10.0.0.0/8]}}"), &[]).1;
     let told = "IP_ACCESS OF ROUTE shop ASKS LESS: allow: `10.0.0.0/8` will do too\n";
     assert!(said.ends_with(told), "{said}");
+}
+
+/// Its requests are let in by the route that takes them now.
+#[test]
+fn a_guard_that_is_left_without_requests_is_in_capitals() {
+    let old = "routes:\n  - {name: shop, prefix: /shop, respond: {}, filters: [{ip_access: {allow: \
+               [10.0.0.0/16]}}]}\n";
+    let open = "  - {name: all, prefix: /, priority: 1, respond: {}}\n";
+    let said = diff(old, &format!("{old}{open}"), &[]).1;
+    assert!(said.contains("no request reaches the route shop any more: all takes them all"));
+    assert!(said.ends_with("ROUTE shop LOSES IP_ACCESS\n"), "{said}");
+    let guarded = open.replace("{}}", "{}, filters: [{ip_access: {allow: [10.0.0.0/16]}}]}");
+    let said = diff(old, &format!("{old}{guarded}"), &[]).1;
+    assert!(said.ends_with("all takes them all\n"), "{said}");
 }

@@ -13,6 +13,7 @@ scenes![
     errors_carry_nothing_that_was_sent,
     logs_escape_what_was_sent,
     an_answer_with_a_huge_head_is_502,
+    limits_of_requests_are_not_those_of_answers,
 ];
 
 fn nothing_there_is_404(driver: Driver) {
@@ -148,4 +149,19 @@ fn an_answer_with_a_huge_head_is_502(driver: Driver) {
     let gateway = Gateway::forward(driver, &origin);
     gateway.get("/").expect_error(502);
     origin.await_ended(1);
+}
+
+fn limits_of_requests_are_not_those_of_answers(driver: Driver) {
+    let fields: String = (0..20).map(|n| format!("X-{n}: {}\r\n", "y".repeat(500))).collect();
+    let origin =
+        Origin::answering(format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nhi"));
+    let small = "
+        server:
+          limits: {max_head: 1KiB, max_line: 256B, max_headers: 10}
+    ";
+    let gateway = Gateway::forward_with(driver, &origin, small);
+    assert_eq!(gateway.get("/").expect(200).field("x-19").map(str::len), Some(500));
+    let client = || gateway.client();
+    client().get_with("/", &["X: y"; 11]).expect_error(431);
+    client().get_with("/", &[&format!("X: {}", "y".repeat(300))]).expect_error(431);
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Client, Driver, Gate, Gateway, Origin, chunked, eventually, scenes};
+use crate::harness::{Client, Driver, Gate, Gateway, Origin, SWITCH, chunked, eventually, scenes};
 
 scenes![
     an_origin_killed_in_the_middle_costs_its_exchange,
@@ -16,9 +16,6 @@ scenes![
     nothing_leaks,
     nothing_spins,
 ];
-
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
-                      Upgrade: websocket\r\n\r\n";
 
 /// Set for the process that `KilledOrigin` starts: this test binary, told to be an origin.
 const BE_AN_ORIGIN: &str = "RINGWAY_TEST_BE_AN_ORIGIN";

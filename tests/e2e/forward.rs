@@ -162,11 +162,20 @@ const CLAIMS: [&str; 5] = [
     "Forwarded: for=6.6.6.6;proto=https",
 ];
 
+/// What nobody but a trusted proxy may say, and the gateway has nothing to say of.
+const MORE_CLAIMS: [&str; 5] = [
+    "X-Forwarded-Port: 443",
+    "X-Forwarded-Prefix: /shop",
+    "X-Forwarded-User: root",
+    "X_Forwarded_Port: 443",
+    "X.Real-IP: 6.6.6.6",
+];
+
 /// HTTP_SAFETY rule 16.
 fn an_unknown_client_speaks_for_itself_only(driver: Driver) {
     let origin = Origin::saying("");
     let gateway = Gateway::forward(driver, &origin);
-    gateway.client().get_with("/", &CLAIMS).expect(200);
+    gateway.client().get_with("/", &[&CLAIMS[..], &MORE_CLAIMS].concat()).expect(200);
     gateway.get("/").expect(200);
     for request in origin.requests() {
         let trace = trace(&request);
@@ -177,6 +186,10 @@ fn an_unknown_client_speaks_for_itself_only(driver: Driver) {
         assert!(!trace.forwarded.contains("6.6.6.6"), "{trace:?}");
         assert!(trace.forwarded.contains("for=127.0.0.1"), "{trace:?}");
         assert!(trace.forwarded.contains("proto=http"), "{trace:?}");
+        for claim in MORE_CLAIMS {
+            let (name, _) = claim.split_once(':').unwrap();
+            assert_eq!(request.field(name), None);
+        }
     }
 }
 
@@ -187,8 +200,12 @@ fn a_trusted_proxy_is_believed(driver: Driver) {
           trusted_proxies: [127.0.0.0/8]
     ";
     let gateway = Gateway::forward_with(driver, &origin, trusted);
-    gateway.client().get_with("/", &CLAIMS).expect(200);
-    let trace = trace(&origin.request());
+    gateway.client().get_with("/", &[&CLAIMS[..], &MORE_CLAIMS].concat()).expect(200);
+    let request = origin.request();
+    // Spelled in another way than proxies do, it comes from none of them.
+    let said = MORE_CLAIMS.map(|claim| request.field(claim.split_once(':').unwrap().0));
+    assert_eq!(said, [Some("443"), Some("/shop"), Some("root"), None, None]);
+    let trace = trace(&request);
     assert_eq!(trace.forwarded_for, "6.6.6.6, 127.0.0.1");
     assert_eq!(trace.real_ip, "6.6.6.6");
     assert_eq!(trace.proto, "https");

@@ -12,12 +12,15 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::cli;
-use crate::harness::{Driver, Gateway, Origin, eventually, ok, refusing, scenes};
+use crate::harness::{Driver, Gateway, Origin, dedent, eventually, ok, refusing, scenes};
 
 scenes![
     json_says_what_happened,
     what_no_route_takes_is_logged,
     failures_are_logged_with_their_phase,
+    who_is_refused_is_logged_with_the_filter_that_did,
+    a_body_that_is_dropped_has_been_received,
+    the_bytes_of_a_tunnel_are_those_it_carried,
     nothing_secret_and_nothing_that_breaks_a_line_is_logged,
     a_share_is_logged_and_what_is_slow_always,
     text_goes_to_standard_output,
@@ -181,16 +184,113 @@ fn failures_are_logged_with_their_phase(driver: Driver) {
     assert!(records[0]["error_text"].as_str().unwrap().contains("cannot connect"), "{records:#?}");
 }
 
+fn who_is_refused_is_logged_with_the_filter_that_did(driver: Driver) {
+    let folder = Folder::new();
+    let path = folder.path("access.log");
+    let origin = Origin::answering("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n");
+    let file = "
+        routes:
+          - {name: limited, path: /limited, respond: {}, filters: [LIMIT]}
+          - {name: broken, path: /broken, targets: [{addr: ORIGIN}], filters: [BREAKER]}
+          - {name: browsed, path: /browsed, respond: {}, filters: [CORS]}
+          - {name: excused, path: /excused, targets: [{addr: DEAD}], filters: [FALLBACK]}
+        global_filters:
+          - logging: {OUTPUT}
+    ";
+    let file = dedent(file)
+        .replace("LIMIT", "{rate_limit: {qps: 0.001, burst: 1}}")
+        .replace("BREAKER", "{circuit_breaker: {threshold: 1, timeout: 1h}}")
+        .replace("CORS", "{cors: {allow_origins: [\"http://a.test\"]}}")
+        .replace("FALLBACK", "{fallback: {on: [connect_failure], respond: {status: 200}}}")
+        .replace("DEAD", &format!("\"{}\"", refusing()))
+        .replace("ORIGIN", &format!("\"{}\"", origin.address))
+        .replace("OUTPUT", &to_file(&path));
+    let gateway = Gateway::start(driver, &file);
+    let mut client = gateway.client();
+    for (target, status) in [("/limited", 200), ("/limited", 429), ("/broken", 500)] {
+        client.get(target).expect(status);
+    }
+    client.get("/broken").expect(503);
+    let asks = ["Origin: http://a.test", "Access-Control-Request-Method: GET"];
+    client.request("OPTIONS", "/browsed", &asks).answer().expect(204);
+    client.get("/excused").expect(200);
+    let records = await_records(&path, 6);
+    let said = records.iter().map(|record| {
+        ["error", "error_phase"].map(|name| record[name].as_str().unwrap_or("-").to_owned())
+    });
+    let expected = [
+        ["-", "-"],
+        ["rate_limit", "filter"],
+        ["-", "-"],
+        ["circuit_breaker", "filter"],
+        ["-", "-"],
+        ["refused", "connect"],
+    ];
+    assert_eq!(said.collect::<Vec<_>>(), expected, "{records:#?}");
+}
+
+/// By an answer of the gateway's own, whether the body came with the head or behind the answer.
+fn a_body_that_is_dropped_has_been_received(driver: Driver) {
+    let folder = Folder::new();
+    let path = folder.path("access.log");
+    let gateway = Gateway::start(driver, &ping(&to_file(&path)));
+    let mut client = gateway.client();
+    client.post("/ping", b"four").expect(200);
+    client.request("POST", "/ping", &["Content-Length: 11"]).send("seven b").answer().expect(200);
+    await_records(&path, 1);
+    client.send("ytes");
+    client.post("/nowhere", b"five!").expect_error(404);
+    let bytes = await_records(&path, 3).iter().map(|r| r["bytes_in"].as_u64()).collect::<Vec<_>>();
+    assert_eq!(bytes, [Some(4), Some(11), Some(5)]);
+}
+
+/// As everywhere, those of the body: not the head of the answer that began it.
+fn the_bytes_of_a_tunnel_are_those_it_carried(driver: Driver) {
+    let folder = Folder::new();
+    let path = folder.path("access.log");
+    let origin = Origin::script(|connection| {
+        connection.request()?;
+        connection.write(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\n\r\nfirst words",
+        )?;
+        let heard = connection.wire.exactly(5)?;
+        connection.write(heard)
+    });
+    let log = format!("global_filters:\n  - logging: {{{}}}\n", to_file(&path));
+    let routes = crate::harness::forward_route(&origin, "");
+    let gateway = Gateway::start(driver, &format!("{log}{routes}"));
+    let mut client = gateway.client();
+    let asks = [
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ];
+    assert_eq!(client.request("GET", "/", &asks).head().line.split(' ').nth(1), Some("101"));
+    assert_eq!(client.send("there").exactly(16), b"first wordsthere");
+    client.expect_end();
+    drop(client);
+    let record = await_records(&path, 1).remove(0);
+    let number = |name: &str| record[name].as_u64().unwrap();
+    assert_eq!(["status", "bytes_in", "bytes_out"].map(number), [101, 5, 16], "{record}");
+}
+
 fn nothing_secret_and_nothing_that_breaks_a_line_is_logged(driver: Driver) {
     let folder = Folder::new();
     let path = folder.path("access.log");
     let settings = format!(
-        "{}, headers: {{request: [Authorization, X-Key]}}, redact: {{headers: [X-Key], \
-         query: [token]}}",
+        "{}, headers: {{request: [Authorization, X-Key, Referer, X-From]}}, \
+         redact: {{headers: [X-Key], query: [token]}}",
         to_file(&path)
     );
     let gateway = Gateway::start(driver, &ping(&settings));
-    let fields = ["Authorization: Bearer hush", "X-Key: hush", "Referer: /?token=hush"];
+    let fields = [
+        "Authorization: Bearer hush",
+        "X-Key: hush",
+        "Referer: /?token=hush#token=hush",
+        "X-From: http://b.test/?a=1;token=hush&b[token]=hush&c",
+    ];
     gateway.client().get_with("/ping?a=1&%74oken=hush", &fields).expect(200);
     let evil =
         b"GET /ping HTTP/1.1\r\nHost: a\r\nUser-Agent: \xc2\x9b31m\t\"}\\ \xff\xe2\x80\xa8\r\n\r\n";
@@ -200,7 +300,11 @@ fn nothing_secret_and_nothing_that_breaks_a_line_is_logged(driver: Driver) {
     let text = String::from_utf8(text).unwrap();
     assert!(!text.contains("hush"), "{text}");
     assert_eq!(records[0]["query"], "a=1&%74oken=***");
-    assert_eq!(records[0]["request_headers"]["authorization"], "***");
+    assert_eq!(records[0]["referer"], "/?token=***#token=***");
+    let headers = &records[0]["request_headers"];
+    assert_eq!(headers["authorization"], "***");
+    assert_eq!(headers["referer"], records[0]["referer"]);
+    assert_eq!(headers["x-from"], "http://b.test/?a=1;token=***&b[token]=***&c");
     assert_eq!(records[1]["user_agent"], "\u{9b}31m\t\"}\\ \u{fffd}\u{2028}");
     assert!(!text.chars().any(|letter| letter.is_control() && letter != '\n'), "{text:?}");
 }

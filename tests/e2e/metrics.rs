@@ -12,6 +12,8 @@ use crate::harness::{Client, Driver, Gateway, Origin, dedent, eventually, refusi
 
 scenes![
     what_is_counted_is_what_happened,
+    no_counter_falls_over_a_reload,
+    of_two_breakers_the_one_that_is_open_is_shown,
     prometheus_finds_nothing_to_complain_of,
     a_scrape_every_ten_milliseconds_is_not_felt,
     the_last_failures_can_be_asked_for,
@@ -112,6 +114,60 @@ fn what_is_counted_is_what_happened(driver: Driver) {
     let [added, whole] = ["ringway_added_latency_seconds", "ringway_request_duration_seconds"]
         .map(|name| value(&text, &format!("{name}_sum{{route=\"up\"}}")));
     assert!(0.0 < added && added < whole, "{added} of {whole} s");
+}
+
+/// Two filters of a route count under one name. When one of them is built anew the sum stays, or
+/// Prometheus would take what the other has for new. A route that is gone is gone.
+fn no_counter_falls_over_a_reload(driver: Driver) {
+    let file = |burst: u32, more: &str| {
+        format!(
+            "{}routes:\n  - name: two\n    path: /two\n    respond: {{}}\n    filters:\n      \
+             - rate_limit: {{qps: 100, burst: {burst}}}\n      \
+             - rate_limit: {{qps: 100, burst: 999, key: client_ip}}\n{more}",
+            dedent(SECTIONS)
+        )
+    };
+    let other = "  - name: other-one\n    path: /other\n    respond: {}\n    \
+                 filters: [{rate_limit: {qps: 100, burst: 100}}]\n";
+    let gateway = Gateway::start(driver, &file(998, other));
+    let admin = admin_of(&gateway);
+    let mut client = gateway.client();
+    let allowed = |route: &str| {
+        let labels = format!("{{route=\"{route}\",outcome=\"allowed\"}}");
+        value(&ask(admin, "/metrics"), &format!("ringway_rate_limit_requests_total{labels}"))
+    };
+    for target in ["/two", "/two", "/two", "/other"] {
+        client.get(target).expect(200);
+    }
+    assert_eq!((allowed("two"), allowed("other-one")), (6.0, 1.0));
+    gateway.reload(&file(997, ""));
+    assert_eq!((allowed("two"), allowed("other-one")), (6.0, 0.0));
+    client.get("/two").expect(200);
+    gateway.reload(&file(996, other));
+    assert_eq!((allowed("two"), allowed("other-one")), (8.0, 0.0));
+    client.get("/other").expect(200);
+    assert_eq!((allowed("two"), allowed("other-one")), (8.0, 1.0));
+    let routed = "ringway_requests_total{route=\"two\",method=\"GET\",status=\"2xx\"}";
+    eventually("they are counted", || value(&ask(admin, "/metrics"), routed) == 4.0);
+}
+
+/// A state is not added up.
+fn of_two_breakers_the_one_that_is_open_is_shown(driver: Driver) {
+    let origin = Origin::answering("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n");
+    let breakers = "    filters:\n      - circuit_breaker: {threshold: 1, timeout: 1h}\n      \
+                    - circuit_breaker: {threshold: 1, timeout: 2h}\n";
+    let file = format!(
+        "{}routes:\n  - name: all\n    prefix: /\n    targets: [{{addr: \"{}\"}}]\n{breakers}",
+        dedent(SECTIONS),
+        origin.address
+    );
+    let gateway = Gateway::start(driver, &file);
+    let mut client = gateway.client();
+    client.get("/").expect(500);
+    client.get("/").expect(503);
+    let text = ask(admin_of(&gateway), "/metrics");
+    let state = "ringway_circuit_breaker_state{route=\"all\",upstream=\"all\"}";
+    assert_eq!(value(&text, state), 2.0, "{text}");
 }
 
 /// `promtool check metrics`: names, units, types and help by its conventions.

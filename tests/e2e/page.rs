@@ -146,6 +146,15 @@ fn it_fits_a_phone_by_day_and_by_night() {
     browser.await_true("document.querySelectorAll('#upstreams tbody tr').length === 2");
     let wide = "document.documentElement.scrollWidth";
     assert_eq!(browser.value(wide), 375, "nothing sticks out");
+    let cut = "(() => {
+        const cells = [...document.querySelectorAll('#routes tr:first-child > *')];
+        const before = cells.map((cell) => cell.textContent);
+        cells.forEach((cell) => cell.textContent = 'name'.repeat(30));
+        const cut = cells.filter((cell) => cell.scrollWidth > cell.clientWidth).length;
+        cells.forEach((cell, at) => cell.textContent = before[at]);
+        return cut;
+    })()";
+    assert_eq!(browser.value(cut), 0, "a long name goes on in the next line");
     let small = "[...document.querySelectorAll('main *')]
         .filter(node => node.childNodes.length && parseFloat(getComputedStyle(node).fontSize) < 12)
         .length";

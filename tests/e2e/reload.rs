@@ -21,6 +21,7 @@ scenes![
     what_is_wrong_changes_nothing,
     the_workers_cannot_change,
     a_file_that_is_gone_is_told_as_such,
+    a_pipe_in_place_of_the_file_holds_nobody_up,
     the_level_of_the_log_follows,
     the_format_of_the_log_cannot_change,
     listeners_come_and_go,
@@ -36,9 +37,11 @@ scenes![
     a_dry_run_changes_nothing,
     tunnels_of_routes_that_stay_go_on_and_others_drain,
     a_stream_of_a_route_that_is_gone_drains,
+    a_stream_that_is_cut_does_not_look_whole,
     a_breaker_stays_open,
     what_was_taken_of_a_limit_stays_taken,
     a_hundred_reloads_under_load_cost_nobody_anything,
+    many_reloads_in_a_row_leave_nothing_behind,
 ];
 
 /// A file with one route that answers with this text.
@@ -175,6 +178,28 @@ fn a_file_that_is_gone_is_told_as_such(driver: Driver) {
     assert_eq!(gateway.get("/").expect(200).text(), "back");
 }
 
+/// To open one waits for who writes to it, and nobody does.
+fn a_pipe_in_place_of_the_file_holds_nobody_up(driver: Driver) {
+    let gateway = Gateway::start(driver, &saying("before"));
+    let process = gateway.process().to_string();
+    std::fs::remove_file(gateway.path()).unwrap();
+    make_pipe(gateway.path());
+    assert!(gateway.reload_again().contains("not reloaded, nothing has changed"));
+    gateway.await_log(&["a pipe, a device or a socket is not read a second time"]);
+    let (code, said) = cli::run(&["reload", "--pid", &process, "--dry-run"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("a pipe"), "{said}");
+    std::fs::remove_file(gateway.path()).unwrap();
+    gateway.reload(&saying("after"));
+    assert_eq!(gateway.get("/").expect(200).text(), "after");
+}
+
+/// Makes a named pipe.
+pub(crate) fn make_pipe(path: &std::path::Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
+
 fn the_level_of_the_log_follows(driver: Driver) {
     let file = |level: &str| format!("log: {{level: {level}}}\n{}", saying("hi"));
     let gateway = Gateway::start(driver, &file("info"));
@@ -240,6 +265,7 @@ fn listeners_come_and_go(driver: Driver) {
     let address = taken.local_addr().unwrap();
     let line = gateway.reload(&listen(&format!("{any}, \"{address}\"")));
     assert!(line.contains("not reloaded") && line.contains(&address.to_string()), "{line}");
+    assert!(line.contains("another program has this port"), "{line}");
     Client::connect(second).get("/").expect(200);
 }
 
@@ -444,9 +470,6 @@ fn a_dry_run_changes_nothing(driver: Driver) {
     assert_eq!(cli::run(&dry_run).0, Some(0));
 }
 
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: \
-                      websocket\r\n\r\n";
-
 /// Two routes to `origin`, `/stays` and `/goes`; the second only while it is there.
 fn staying_and_going(origin: &Origin, drain: &str, goes: bool) -> String {
     let route = |name: &str, settings: &str| {
@@ -463,14 +486,7 @@ fn staying_and_going(origin: &Origin, drain: &str, goes: bool) -> String {
 /// What waits in a tunnel for nothing notices too; a route that only changes is still there, and
 /// one that comes back in time has never been gone.
 fn tunnels_of_routes_that_stay_go_on_and_others_drain(driver: Driver) {
-    let origin = Origin::script(|connection| {
-        connection.request()?;
-        connection.write(SWITCH)?;
-        while let Ok(byte) = connection.wire.exactly(1) {
-            connection.write(byte)?;
-        }
-        Ok(())
-    });
+    let origin = Origin::parrot();
     let gateway = Gateway::start(driver, &staying_and_going(&origin, "1h", true));
     let open = |target: &str| {
         let mut client = gateway.client();
@@ -508,6 +524,25 @@ fn a_stream_of_a_route_that_is_gone_drains(driver: Driver) {
     assert_eq!(goes.until_end(), "");
     origin.await_ended(1);
     assert!(!stays.dawdle(Duration::from_millis(300)));
+}
+
+/// Not even one whose end is that of the upstream's connection.
+fn a_stream_that_is_cut_does_not_look_whole(driver: Driver) {
+    let origin = Origin::script(|connection| {
+        connection.request()?;
+        connection.write("HTTP/1.1 200 OK\r\n\r\nhalf")?;
+        connection.await_end();
+        Ok(())
+    });
+    let gateway = Gateway::start(driver, &staying_and_going(&origin, "300ms", true));
+    let (mut chunks, mut plain) = (gateway.client(), gateway.client());
+    chunks.request("GET", "/goes", &[]).head();
+    assert_eq!(chunks.chunk().as_deref(), Some("half"));
+    plain.send("GET /goes HTTP/1.0\r\nHost: a\r\n\r\n").head();
+    assert_eq!(plain.exactly(4), b"half");
+    gateway.reload(&staying_and_going(&origin, "300ms", false));
+    assert_eq!(chunks.until_end(), "", "no last chunk");
+    assert!(plain.wire.until_close().is_err(), "an orderly end");
 }
 
 fn a_breaker_stays_open(driver: Driver) {
@@ -621,4 +656,20 @@ fn a_hundred_reloads_under_load_cost_nobody_anything(driver: Driver) {
     eprintln!(
         "{driver:?}: {served} requests, {warm} KiB after {WARM} reloads, {now} KiB after all"
     );
+}
+
+/// Reloads of that scene: an even number, and more than a worker sweeps in the time of a scene.
+const QUICK: usize = 240;
+
+/// Each takes away the endpoint of the one before, and with it the connection that was kept.
+fn many_reloads_in_a_row_leave_nothing_behind(driver: Driver) {
+    let origins = [Origin::echo(), Origin::echo()];
+    let gateway = Gateway::forward(driver, &origins[0]);
+    let mut client = gateway.client();
+    for turn in 1..=QUICK {
+        gateway.reload(&forward_route(&origins[turn % 2], ""));
+        client.get("/").expect(200);
+    }
+    assert_eq!(origins[1].connections(), QUICK / 2);
+    origins[1].await_ended(QUICK / 2);
 }

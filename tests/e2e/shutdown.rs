@@ -12,6 +12,7 @@ scenes![
     a_download_is_finished,
     a_half_read_request_is_answered,
     draining_is_bounded,
+    what_is_cut_off_is_told_and_logged,
     a_second_signal_ends_it_at_once,
     a_signal_right_after_the_start_is_heard,
     a_tunnel_does_not_hold_it_up,
@@ -110,6 +111,33 @@ fn draining_is_bounded(driver: Driver) {
     gateway.terminate();
     assert_eq!(gateway.exit().code(), Some(0));
     assert!(client.answer_or_end().is_none_or(|answer| answer.status >= 500));
+}
+
+fn what_is_cut_off_is_told_and_logged(driver: Driver) {
+    let gate = Gate::default();
+    let origin = held(&gate);
+    let folder = tempfile::TempDir::new().unwrap();
+    let log = folder.path().join("access.log");
+    let sections = format!(
+        "server:\n  drain_timeout: 500ms\nglobal_filters:\n  - logging: {{output: {{file: {}}}}}",
+        log.display()
+    );
+    let mut gateway = Gateway::forward_with(driver, &origin, &sections);
+    let (mut waiting, mut sending) = (gateway.client(), gateway.client());
+    waiting.request("GET", "/waiting", &[]);
+    origin.await_requests(1);
+    sending.request("POST", "/sending", &["Content-Length: 100"]).send("not all");
+    eventually("both are at the origin", || origin.connections() == 2);
+    gateway.terminate();
+    assert!(waiting.answer().closes());
+    assert_eq!(gateway.exit().code(), Some(0));
+    let text = std::fs::read_to_string(&log).unwrap();
+    let mut records: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    records.sort_by_key(|record| record["path"].to_string());
+    let said = records.iter().map(|record| [&record["path"], &record["error"]]);
+    let expected = [["/sending", "drained"], ["/waiting", "drained"]];
+    assert_eq!(said.collect::<Vec<_>>(), expected, "{text}");
 }
 
 fn a_second_signal_ends_it_at_once(driver: Driver) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tungstenite::handshake::client::Response as Handshake;
 use tungstenite::{Message, WebSocket};
 
-use crate::harness::{Driver, Gateway, Origin, ok, scenes};
+use crate::harness::{Driver, Gateway, Origin, SWITCH, ok, scenes};
 
 scenes![
     a_websocket_talks_both_ways,
@@ -51,9 +51,6 @@ const ASK: [&str; 4] = [
     "Sec-WebSocket-Version: 13",
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 ];
-
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
-                      Upgrade: websocket\r\n\r\n";
 
 fn a_websocket_talks_both_ways(driver: Driver) {
     let origin = echoing();
@@ -146,14 +143,7 @@ fn a_silent_tunnel_ends(driver: Driver) {
 }
 
 fn a_talking_tunnel_stays(driver: Driver) {
-    let origin = Origin::script(|connection| {
-        connection.request()?;
-        connection.write(SWITCH)?;
-        while let Ok(byte) = connection.wire.exactly(1) {
-            connection.write(byte)?;
-        }
-        Ok(())
-    });
+    let origin = Origin::parrot();
     let gateway = Gateway::forward_route(driver, &origin, "timeouts:\n  tunnel: 600ms");
     let mut client = gateway.client();
     client.request("GET", "/", &ASK).head();

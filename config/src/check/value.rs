@@ -72,6 +72,14 @@ pub(super) fn compile(
 ) -> Option<regex::bytes::Regex> {
     match regex::bytes::RegexBuilder::new(text).unicode(false).build() {
         Ok(regex) => Some(regex),
+        Err(regex::Error::CompiledTooBig(_)) => {
+            findings.error(
+                path,
+                format!("`{text}` takes too much memory once it is compiled"),
+                "repeat fewer times: `{1000}` of something long is as long as it is written out",
+            );
+            None
+        }
         Err(error) => {
             // The last line of a syntax error is its reason; the others draw the place.
             let reason = error.to_string();

@@ -18,7 +18,7 @@ use super::watch::Watch;
 use super::{Event, Publication, resolve};
 use crate::clock;
 use crate::limits::MAILBOX_PATIENCE;
-use crate::listen::{self, Bound};
+use crate::listen::{self, Bound, help};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::worker::Common;
@@ -236,7 +236,7 @@ impl Reloading {
             }
             let shared = self.listening.iter().any(|old| overlap(old.address, asked));
             let bound = listen::bind(asked, count, shared)
-                .map_err(|error| format!("cannot listen on {asked}: {error}"))?;
+                .map_err(|error| format!("cannot listen on {asked}: {error}{}", help(&error)))?;
             listening.push(Listening { asked, address: bound[0].address });
             bound.into_iter().zip(&mut open).for_each(|(bound, own)| own.push(bound));
         }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use crate::carried::{Carried, OwnedLabels, of_route};
 use crate::filter::{Histogram, Measure};
+use crate::live::Live;
 use crate::metrics::{Kind, Shard, Text, process};
 use crate::shared::SharedCount;
 use crate::snapshot::Snapshot;
@@ -18,7 +20,7 @@ pub(crate) fn encode(common: &Common) -> String {
     failures(&mut text, common);
     endpoints(&mut text, &common.registry.list());
     logs(&mut text, common);
-    filters(&mut text, &common.live.snapshot());
+    filters(&mut text, &common.live);
     process_usage(&mut text, common);
     text.finish()
 }
@@ -213,7 +215,8 @@ fn failures(text: &mut Text, common: &Common) {
             *sums.entry(words).or_default() += count;
         }
     }
-    let help = "Requests that ended with an error, by the step that failed and the error.";
+    let help =
+        "Requests that ended with an error, be it that a fallback hid it, by step and error.";
     text.family("ringway_errors_total", Kind::Counter, help);
     for ((phase, error), count) in &sums {
         text.sample(&[("phase", phase), ("error", error)], count);
@@ -301,36 +304,47 @@ fn logs(text: &mut Text, common: &Common) {
     }
 }
 
-/// Labels that own their text.
-type OwnedLabels = Vec<(&'static str, String)>;
+/// What filters count, family by family, by name and with the route's.
+#[derive(Default)]
+struct Counted {
+    measures: BTreeMap<&'static str, (Measure, BTreeMap<OwnedLabels, f64>)>,
+    histograms: BTreeMap<&'static str, BTreeMap<OwnedLabels, Histogram>>,
+}
 
-/// What filters count, under the program's name and with the route's, family by family. Where two
-/// filters count under one name and labels, it is their sum.
-fn filters(text: &mut Text, snapshot: &Snapshot) {
-    let mut measures = BTreeMap::<_, (Measure, BTreeMap<OwnedLabels, f64>)>::new();
-    let mut histograms = BTreeMap::<_, BTreeMap<OwnedLabels, Histogram>>::new();
+/// Where several filters count under one name and labels, it is their sum, with what those before
+/// a reload have counted; of a gauge, which may be a state or a bound, the largest.
+fn count(snapshot: &Snapshot, carried: &Carried) -> Counted {
+    let mut counted = Counted::default();
+    let Counted { measures, histograms } = &mut counted;
     for (route, filter) in snapshot.filters() {
-        let complete = |labels: &OwnedLabels| {
-            let mut labels = labels.clone();
-            if let Some(route) = route.filter(|_| labels.iter().all(|(name, _)| *name != "route")) {
-                labels.insert(0, ("route", route.to_owned()));
-            }
-            labels
-        };
         let mut found = Vec::new();
         filter.measures(&mut found);
         for measure in found {
             let family = measures.entry(measure.name);
             let family = family.or_insert_with(|| (measure.clone(), BTreeMap::new()));
-            *family.1.entry(complete(&measure.labels)).or_default() += measure.value;
+            let Measure { name, counter, labels, value, .. } = measure;
+            let labels = of_route(route, labels);
+            if counter {
+                let begin = || carried.of(name, &labels);
+                *family.1.entry(labels.clone()).or_insert_with(begin) += value;
+            } else {
+                let shown = family.1.entry(labels).or_insert(value);
+                *shown = shown.max(value);
+            }
         }
         let mut found = Vec::new();
         filter.histograms(&mut found);
         for histogram in found {
             let series = histograms.entry(histogram.name).or_default();
-            series.entry(complete(&histogram.labels)).or_insert(histogram);
+            series.entry(of_route(route, histogram.labels.clone())).or_insert(histogram);
         }
     }
+    counted
+}
+
+/// What filters count, under the program's name.
+fn filters(text: &mut Text, live: &Live) {
+    let Counted { measures, histograms } = live.counted(count);
     for (name, (family, series)) in measures {
         let kind = if family.counter { Kind::Counter } else { Kind::Gauge };
         text.family(&format!("ringway_{name}"), kind, family.help);

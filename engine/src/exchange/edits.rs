@@ -146,6 +146,12 @@ impl Edits {
         self.lengths & length_bit(name) != 0 && self.list.iter().any(replaces)
     }
 
+    /// The names under which nothing that arrived is to be written.
+    pub(crate) fn replaced(&self) -> impl Iterator<Item = &[u8]> {
+        let replaced = self.list.iter().filter(|e| e.kind != EditKind::Add);
+        replaced.map(|e| e.name.of(&self.text))
+    }
+
     /// True when what the gateway has to say under this name, from itself or as it arrived, is to
     /// be written.
     #[inline]
@@ -215,7 +221,11 @@ mod tests {
         edits.add("X-A", b"3").unwrap();
         assert_eq!(written(&edits), [("x-a", "2"), ("X-A", "3")]);
         assert!(edits.replaces(b"X-A"));
+        edits.add("X-B", b"4").unwrap();
+        assert!(edits.replaced().eq([b"x-a"]));
+        edits.remove("x-b").unwrap();
         edits.remove("X-a").unwrap();
+        assert!(edits.replaced().eq([b"x-b", b"X-a"]));
         assert_eq!(written(&edits), []);
         assert!(edits.replaces(b"x-A"));
     }

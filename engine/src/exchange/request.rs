@@ -6,6 +6,7 @@ use super::{BadHeader, Edits};
 use crate::buffer::Buffer;
 use crate::message::{FieldName, RequestHead};
 use crate::route::path::{PathError, normalise};
+use crate::route::query;
 
 /// The request of an exchange.
 #[derive(Debug, Default)]
@@ -25,7 +26,7 @@ pub struct Request {
     pub(crate) has_query: bool,
     /// The path and query to send on, after rewrites; see [`Request::target`].
     pub(crate) target: Vec<u8>,
-    /// Where a changed target is normalised; its memory stays.
+    /// Where what is changed is put together; its memory stays.
     pub(super) spare: Vec<u8>,
     /// How a changed target is normalised.
     pub(crate) path_policy: PathPolicy,
@@ -97,19 +98,47 @@ impl Request {
         Ok(())
     }
 
-    /// Leaves every query parameter of this name out of what the upstream sees.
+    /// Leaves every query parameter of this name, however it is escaped, out of what the upstream
+    /// sees.
     pub fn remove_query(&mut self, name: &[u8]) {
         let Some(at) = self.target.iter().position(|&byte| byte == b'?') else { return };
-        let query = self.target.split_off(at);
+        let (path, all) = self.target.split_at(at);
+        self.spare.clear();
+        self.spare.extend_from_slice(path);
         let mut mark = b'?';
-        for pair in query[1..].split(|&byte| byte == b'&') {
-            let its_name = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
-            if its_name != name {
-                self.target.push(mark);
-                self.target.extend_from_slice(pair);
+        for pair in all[1..].split(|&byte| byte == b'&') {
+            if query::value_of(pair, name).is_none() {
+                self.spare.push(mark);
+                self.spare.extend_from_slice(pair);
                 mark = b'&';
             }
         }
+        std::mem::swap(&mut self.target, &mut self.spare);
+    }
+
+    /// The pairs of all `Cookie` fields as they arrived (RFC 6265 §4.2.1).
+    pub fn cookies(&self) -> impl Iterator<Item = &[u8]> {
+        let fields = self.head.all(self.raw(), b"cookie");
+        let pairs = fields.flat_map(|field| field.split(|&byte| byte == b';'));
+        pairs.map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
+    }
+
+    /// Has the upstream see only the cookies of which `keep` says so.
+    pub fn retain_cookies(&mut self, keep: impl Fn(&[u8]) -> bool) {
+        let mut rest = std::mem::take(&mut self.spare);
+        rest.clear();
+        for pair in self.cookies().filter(|pair| keep(pair)) {
+            if !rest.is_empty() {
+                rest.extend_from_slice(b"; ");
+            }
+            rest.extend_from_slice(pair);
+        }
+        let edits = &mut self.edits;
+        let changed = if rest.is_empty() { Err(BadHeader) } else { edits.set("Cookie", &rest) };
+        if changed.is_err() {
+            edits.remove("Cookie").expect("invariant: this is a name");
+        }
+        self.spare = rest;
     }
 
     pub(crate) fn normalise_target(&mut self) -> Result<(), PathError> {
@@ -122,6 +151,13 @@ impl Request {
     /// The first value of a header as the upstream shall see it, edits included.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.edits.first(name, || self.head.find(self.raw(), name.as_bytes()))
+    }
+
+    /// Every value of a header as the upstream shall see it, edits included.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let arrived = !self.edits.replaces(name.as_bytes());
+        let arrived = self.head.all(self.raw(), name.as_bytes()).filter(move |_| arrived);
+        arrived.chain(self.edits.values(name))
     }
 
     /// Has what came under one name go on under another, in place of what came under that; see

@@ -169,6 +169,19 @@ impl Decoder {
         if self.state == State::Done { &self.trailers } else { &[] }
     }
 
+    /// Leaves out the trailer fields whose name is `unwanted`. After [`Event::End`].
+    pub fn leave_out(&mut self, unwanted: impl Fn(&[u8]) -> bool) {
+        let mut from = 0;
+        while let Some(len) = self.trailers[from..].iter().position(|byte| *byte == b'\n') {
+            let end = from + len + 1;
+            if unwanted(trailers::name(&self.trailers[from..end])) {
+                self.trailers.drain(from..end);
+            } else {
+                from = end;
+            }
+        }
+    }
+
     /// Whether the body has ended.
     pub fn is_done(&self) -> bool {
         self.state == State::Done

@@ -1,7 +1,7 @@
 //! Which trailer fields may be forwarded (RFC 9110 §6.5.1, HTTP_SAFETY rule 4).
 
 use super::write::{is_safe_value, is_token};
-use crate::message::FieldName;
+use crate::message::{FieldName, read};
 
 /// What becomes of a well-formed trailer field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,16 +30,18 @@ pub(super) fn judge(line: &[u8]) -> Option<Verdict> {
     Some(if may_be_late(name) { Verdict::Keep } else { Verdict::Drop })
 }
 
+/// The name of a line that [`judge`] kept.
+pub(super) fn name(line: &[u8]) -> &[u8] {
+    line.split(|byte| *byte == b':').next().unwrap_or_default()
+}
+
 /// Whether the name steers nothing. Programs behind a gateway often fold `_` and `.` into `-`, so
 /// a name is judged as if it were written that way (as in rule 17).
 fn may_be_late(name: &[u8]) -> bool {
     let mut room = [0; LONGEST_KNOWN];
     let Some(folded) = room.get_mut(..name.len()) else { return true };
-    for (to, from) in folded.iter_mut().zip(name) {
-        *to = match from {
-            b'_' | b'.' => b'-',
-            _ => from.to_ascii_lowercase(),
-        };
+    for (to, from) in folded.iter_mut().zip(read(name)) {
+        *to = from;
     }
     let folded: &[u8] = folded;
     match FieldName::from_bytes(folded) {

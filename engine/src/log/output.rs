@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 /// How long a reader may take nothing before the writer looks at its orders again.
 const STALL: Duration = Duration::from_millis(250);
@@ -50,12 +52,25 @@ impl Output {
                 Target::File(options)
             }
             Output::Socket(path) => {
-                let stream = UnixStream::connect(path)?;
+                let stream = connect(path)?;
                 stream.set_write_timeout(Some(STALL))?;
                 Target::Socket(stream)
             }
         })
     }
+}
+
+/// Connects without waiting: where nobody accepts, that could be for ever.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    // What cannot be done at once is not done later either (unix(7)).
+    socket.connect(&SockAddr::unix(path)?).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => io::Error::other("its listener accepts nobody"),
+        _ => error,
+    })?;
+    socket.set_nonblocking(false)?;
+    Ok(socket.into())
 }
 
 impl Target {

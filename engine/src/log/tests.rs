@@ -1,7 +1,11 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::net::UnixListener;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::process::Command;
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::*;
 use crate::limits::LOG_PATIENCE;
@@ -51,6 +55,54 @@ fn a_renamed_file_is_opened_anew_and_no_line_is_lost() {
     let text = [fs::read_to_string(&old).unwrap(), fs::read_to_string(&path).unwrap()].concat();
     let expected: String = (0..200).map(|number| format!("{number}\n")).collect();
     assert_eq!(text, expected);
+}
+
+/// What the old file has no room for begins the new one, with a whole line: a pipe that nobody
+/// empties takes a part of a batch as a disk does that fills up.
+#[test]
+fn a_file_that_was_full_is_followed_by_one_that_begins_with_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, old) = (folder.path().join("a.log"), folder.path().join("a.log.1"));
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let mut full =
+        fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+    let logs = Logs::default();
+    let journal = logs.journal(&file(&path), 0);
+    // Seven bytes a line, which no number of pages is a multiple of; more than any pipe holds.
+    let numbers = 100_000..400_000;
+    let text: String = numbers.map(|number| format!("{number}\n")).collect();
+    journal.write(|out| out.extend_from_slice(text.as_bytes()), |_, _| ());
+    wait(|| (&full).read(&mut [0]).is_ok_and(|read| read == 1));
+    fs::rename(&path, &old).unwrap();
+    logs.reopen();
+    wait(|| logs.list()[0].written == 1);
+    let mut taken = Vec::new();
+    let _ = full.read_to_end(&mut taken);
+    let new = fs::read_to_string(&path).unwrap();
+    let cut = 1 + taken.len();
+    assert_eq!(text.as_bytes()[1..cut], taken);
+    assert_eq!(new, text[cut - cut % 7..], "cut at {cut}");
+}
+
+/// Its connection would wait for somebody to accept it, and nothing would be known of that.
+#[test]
+fn a_socket_where_nobody_accepts_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+    listener.listen(0).unwrap();
+    let _only_place = UnixStream::connect(&path).unwrap();
+    let logs = Logs::default();
+    let journal = logs.journal(&Output::Socket(path.clone()), 0);
+    wait(|| logs.list()[0].failing);
+    drop(listener);
+    fs::remove_file(&path).unwrap();
+    let listener = UnixListener::bind(&path).unwrap();
+    write(&journal, 0..1);
+    let mut line = String::new();
+    BufReader::new(&listener.accept().unwrap().0).read_line(&mut line).unwrap();
+    assert_eq!(line, "0\n");
 }
 
 #[test]

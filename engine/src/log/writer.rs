@@ -99,10 +99,11 @@ impl Writer {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.failed(&error);
-                    self.pause(pause)?;
+                    let reopened = self.pause(pause)?;
                     pause = (pause * 2).min(LOG_PAUSE_MOST);
-                    if self.target.is_none() {
-                        // Whoever reads from here on shall not begin in the midst of a line.
+                    if reopened || self.target.is_none() {
+                        // Whoever reads from here on, another reader or another file under the
+                        // name, shall not begin in the midst of a line.
                         from = start_of_line(&batch.text, from);
                     }
                 }
@@ -156,14 +157,18 @@ impl Writer {
         }
     }
 
-    /// Waits before the next try, or until there is an order. The end of the process does not wait
-    /// for an output that fails.
-    fn pause(&mut self, time: Duration) -> Result<(), Stop> {
+    /// Waits before the next try, or until there is an order; true when that was to open the output
+    /// anew. The end of the process does not wait for an output that fails.
+    fn pause(&mut self, time: Duration) -> Result<bool, Stop> {
         if self.ending && self.state.failing.is_up() {
             return Err(Stop);
         }
         match self.orders.recv_timeout(time) {
-            Ok(order) => self.obey(Some(order)),
+            Ok(order) => {
+                let reopened = matches!(order, Order::Reopen);
+                self.obey(Some(order));
+                return Ok(reopened && matches!(self.output, Output::File(_)));
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 // It comes at once, so the pause is to be made here.
@@ -171,7 +176,7 @@ impl Writer {
                 std::thread::sleep(time);
             }
         }
-        Ok(())
+        Ok(false)
     }
 }
 

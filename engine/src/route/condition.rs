@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ringway_config::{Cidr, Matching, ValueTest};
 
+use super::query::{Decoded, value_of};
 use super::regexes::Test;
 use super::{Mismatch, Request, RouteError};
 
@@ -227,39 +228,11 @@ fn find_parameter<'q>(query: &'q [u8], name: &[u8]) -> Option<&'q [u8]> {
     while let Some(pairs) = rest {
         let end = memchr::memchr(b'&', pairs).unwrap_or(pairs.len());
         rest = pairs.get(end + 1..);
-        let pair = &pairs[..end];
-        let equals = memchr::memchr(b'=', pair).unwrap_or(end);
-        if !pair.is_empty() && Decoded(&pair[..equals]).eq(name.iter().copied()) {
-            return Some(pair.get(equals + 1..).unwrap_or_default());
+        if let Some(value) = value_of(&pairs[..end], name) {
+            return Some(value);
         }
     }
     None
-}
-
-/// A query name or value, decoded as forms are: `+` is a space (WHATWG URL §5.1). What is no escape
-/// stands for itself.
-#[derive(Clone)]
-struct Decoded<'q>(&'q [u8]);
-
-impl Iterator for Decoded<'_> {
-    type Item = u8;
-
-    fn next(&mut self) -> Option<u8> {
-        let (&first, mut rest) = self.0.split_first()?;
-        let byte = match first {
-            b'+' => b' ',
-            b'%' => match rest.get(..2).and_then(super::path::hex) {
-                Some(byte) => {
-                    rest = &rest[2..];
-                    byte
-                }
-                None => b'%',
-            },
-            _ => first,
-        };
-        self.0 = rest;
-        Some(byte)
-    }
 }
 
 #[cfg(test)]

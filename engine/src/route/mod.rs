@@ -27,6 +27,7 @@ mod condition;
 mod explain;
 mod host;
 pub mod path;
+pub mod query;
 mod regexes;
 mod search;
 mod shadow;

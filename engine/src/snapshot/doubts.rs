@@ -1,11 +1,21 @@
-//! What can be served but is surely not meant: upstreams that nothing leads to, what filters say of
-//! themselves, and those that stand in the wrong order.
+//! What can be served but is surely not meant: no routes, upstreams that nothing leads to, what
+//! filters say of themselves, and those that stand in the wrong order.
 
 use std::collections::HashSet;
 
 use super::{Action, BuildError, Destination, Route, Snapshot};
 use crate::filter::Blueprint;
 use crate::shared::Shared;
+
+/// A warning where there is no route: an indentation that is wrong, or a section that is commented
+/// out, looks like that.
+pub(super) fn routes(snapshot: &Snapshot) -> Option<BuildError> {
+    snapshot.routes.is_empty().then(|| BuildError {
+        path: "routes".to_owned(),
+        message: "there is no route: every request is answered 404".to_owned(),
+        help: Some("write at least one route below `routes:`".to_owned()),
+    })
+}
 
 /// A warning for each upstream that neither a route nor a filter names. A template may come to any
 /// of them.

@@ -10,7 +10,11 @@ use crate::http1::HeadLimits;
 /// The server section as the data path needs it.
 #[derive(Debug)]
 pub(crate) struct Rules {
+    /// What the head of a request may measure.
     pub(crate) head: HeadLimits,
+    /// What the head of an answer may measure. Who grants clients less than usual grants upstreams
+    /// the usual: their answers have fields that no request has.
+    pub(crate) answer_head: HeadLimits,
     pub(crate) path: PathPolicy,
     pub(crate) header_timeout: Duration,
     pub(crate) idle_timeout: Duration,
@@ -25,11 +29,14 @@ pub(crate) struct Rules {
 
 impl Rules {
     pub(super) fn new(server: &config::Server) -> Self {
+        let head = head_limits(&server.limits);
+        let usual = head_limits(&config::Limits::default());
         Rules {
-            head: HeadLimits {
-                max_head: usize::try_from(server.limits.max_head.0).unwrap_or(usize::MAX),
-                max_line: usize::try_from(server.limits.max_line.0).unwrap_or(usize::MAX),
-                max_fields: server.limits.max_headers as usize,
+            head,
+            answer_head: HeadLimits {
+                max_head: head.max_head.max(usual.max_head),
+                max_line: head.max_line.max(usual.max_line),
+                max_fields: head.max_fields.max(usual.max_fields),
             },
             path: server.path,
             header_timeout: server.header_timeout.0,
@@ -42,6 +49,14 @@ impl Rules {
             via: server.via.clone(),
             request_id: server.request_id,
         }
+    }
+}
+
+fn head_limits(limits: &config::Limits) -> HeadLimits {
+    HeadLimits {
+        max_head: usize::try_from(limits.max_head.0).unwrap_or(usize::MAX),
+        max_line: usize::try_from(limits.max_line.0).unwrap_or(usize::MAX),
+        max_fields: limits.max_headers as usize,
     }
 }
 

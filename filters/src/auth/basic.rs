@@ -181,11 +181,12 @@ impl Basic {
     }
 
     fn check_pair(&self, credential: &[u8], now: f64) -> Check {
-        let pair = STANDARD.decode(credential).ok().filter(|pair| pair.len() <= MAX_PAIR);
-        let Some(pair) = pair else {
+        let mut room = [0; MAX_PAIR];
+        let Ok(len) = STANDARD.decode_slice(credential, &mut room) else {
             return Refusal::invalid("the credential is not of the form that is expected");
         };
-        let tag = hmac::sign(&self.key, &pair);
+        let pair = &room[..len];
+        let tag = hmac::sign(&self.key, pair);
         let place = {
             let mut memory = self.memory.borrow_mut();
             let place = memory.place(tag.as_ref());
@@ -201,7 +202,7 @@ impl Basic {
         };
         let (memory, identities) = (self.memory.clone(), self.identities.clone());
         let until = now + self.plan.remember.as_secs_f64();
-        let (plan, core) = (self.plan.clone(), self.core.clone());
+        let (plan, core, pair) = (self.plan.clone(), self.core.clone(), pair.to_vec());
         Check::Waits(Box::pin(async move {
             match compute(&*core, move || plan.verify(&pair)).await {
                 None => Refusal::busy("too many passwords wait to be verified"),

@@ -6,6 +6,7 @@ use ringway_engine::exchange::Request;
 use ringway_engine::filter::SettingsError;
 use ringway_engine::http1::write::is_token;
 use ringway_engine::message::FieldName;
+use ringway_engine::route::query;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -106,11 +107,13 @@ impl Place {
                     .map(Cow::Borrowed))
             }
             Place::Cookie(name) => {
-                one(cookies(request).filter_map(|pair| value_of(pair, name)).map(Cow::Borrowed))
+                one(request.cookies().filter_map(|pair| value_of(pair, name)).map(Cow::Borrowed))
             }
             Place::Query(name) => {
                 let pairs = request.query.split(|&byte| byte == b'&');
-                one(pairs.filter_map(|pair| value_of(pair, name)).map(unescaped))
+                let with_value = pairs.filter(|pair| pair.contains(&b'='));
+                let named = with_value.filter_map(|pair| query::value_of(pair, name.as_bytes()));
+                one(named.map(unescaped))
             }
         }
     }
@@ -120,17 +123,19 @@ impl Place {
         match self {
             Place::Authorization(_) => remove(request, "Authorization"),
             Place::Header(name, _) => {
-                crate::alias::remove_aliases(request, name);
+                self.remove_aliases(request);
                 remove(request, name);
             }
             Place::Query(name) => request.remove_query(name.as_bytes()),
-            Place::Cookie(name) => {
-                let others = cookies(request).filter(|pair| value_of(pair, name).is_none());
-                let rest = others.collect::<Vec<_>>().join(&b"; "[..]);
-                if rest.is_empty() || request.edits.set("Cookie", &rest).is_err() {
-                    remove(request, "Cookie");
-                }
-            }
+            Place::Cookie(name) => request.retain_cookies(|pair| value_of(pair, name).is_none()),
+        }
+    }
+
+    /// Takes out what a program behind the gateway may take for the credential although nobody has
+    /// looked at it: other spellings of its header.
+    pub(super) fn remove_aliases(&self, request: &mut Request) {
+        if let Place::Header(name, _) = self {
+            crate::alias::remove_aliases(request, name);
         }
     }
 }
@@ -154,15 +159,12 @@ fn after_scheme<'r>(value: &'r [u8], scheme: &str) -> Option<&'r [u8]> {
     name.eq_ignore_ascii_case(scheme.as_bytes()).then(|| rest.trim_ascii())
 }
 
-/// The pairs of all `Cookie` fields (RFC 6265 §4.2.1).
-fn cookies(request: &Request) -> impl Iterator<Item = &[u8]> {
-    let fields = request.head.all(request.raw(), b"cookie");
-    let pairs = fields.flat_map(|field| field.split(|&byte| byte == b';'));
-    pairs.map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
-}
-
+/// The value of a cookie, if it has this name. Programs leave out what is blank around `=`, and
+/// what they take for the credential must be what was looked at.
 fn value_of<'r>(pair: &'r [u8], name: &str) -> Option<&'r [u8]> {
-    pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+    let equals = pair.iter().position(|&byte| byte == b'=')?;
+    let meant = pair[..equals].trim_ascii_end() == name.as_bytes();
+    meant.then(|| pair[equals + 1..].trim_ascii_start())
 }
 
 /// Undoes the escapes of a query (RFC 3986 §2.1). What is no escape stays as it is, and then is no
@@ -242,11 +244,14 @@ mod tests {
             ("/?monkey=abc", "-"),
             ("/?key", "-"),
             ("/?key=a&key=b", "+"),
+            ("/?%6bey=a", "a"),
+            ("/?key=a&%6Bey=b", "+"),
+            ("/?key=a&key%5B%5D=b&Key=c", "a"),
             ("/", "-"),
         ] {
             assert_eq!(found(&place, target, ""), expected, "{target}");
         }
-        let mut exchange = exchange("/a?x=1&key=abc&y=2", "");
+        let mut exchange = exchange("/a?x=1&key=abc&y=2&ke%79=def&key", "");
         place.remove(&mut exchange.request);
         assert_eq!(exchange.request.target(), b"/a?x=1&y=2");
     }
@@ -258,6 +263,9 @@ mod tests {
         assert_eq!(found(&place, "/", lines), "abc");
         assert_eq!(found(&place, "/", "Cookie: xsession=abc\r\n"), "-");
         assert_eq!(found(&place, "/", "Cookie: session=a; session=b\r\n"), "+");
+        assert_eq!(found(&place, "/", "Cookie: session = a\r\n"), "a");
+        assert_eq!(found(&place, "/", "Cookie: session\t=a; session=b\r\n"), "+");
+        assert_eq!(found(&place, "/", "Cookie: ses=a; session\r\n"), "-");
         let mut with_others = exchange("/", lines);
         place.remove(&mut with_others.request);
         assert_eq!(with_others.request.header("cookie"), Some(&b"a=1; b=2; c=3"[..]));

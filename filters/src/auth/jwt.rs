@@ -84,7 +84,7 @@ impl Plan {
 
     /// Changes whenever something does that decides about a token: each part only grows.
     fn version(&self) -> u64 {
-        let remote = self.remote.as_ref().map_or(0, |remote| remote.keys.version());
+        let remote = self.remote.as_ref().map_or(0, |remote| remote.keys().version());
         let revoked = self.revoked.as_ref().map_or(0, |revoked| revoked.list.version());
         self.keys.version() + remote + revoked
     }
@@ -125,7 +125,7 @@ impl State {
         State {
             version: plan.version(),
             keys: plan.keys.get(),
-            remote: plan.remote.as_ref().map(|remote| remote.keys.get()),
+            remote: plan.remote.as_ref().map(|remote| remote.keys().get()),
             revoked: plan.revoked.as_ref().map(|revoked| revoked.list.get()),
             memory: Memory::new(REMEMBERED),
             unknown: Memory::new(UNKNOWN),
@@ -181,7 +181,7 @@ impl Jwt {
         }
         let (jwt, remote, token) = (self.clone(), remote.clone(), token.to_vec());
         Check::Waits(Box::pin(async move {
-            let fetched = Remote::ask(&remote, &*jwt.0.core).await;
+            let fetched = remote.ask(&*jwt.0.core).await;
             match jwt.0.look_at(&token, scheme::now()) {
                 Ok(identity) => Check::Passed(identity),
                 Err(Fault::UnknownKey(_)) if remote.has_none() => {

@@ -166,7 +166,13 @@ fn read_jwk(jwk: &Map<String, Value>, secrets: bool) -> Option<Key> {
     let point = || Some([&[4][..], &bytes("x")?, &bytes("y")?].concat());
     let (mut algorithms, key): (Vec<Algorithm>, DecodingKey) = match (text("kty")?, text("crv")) {
         ("RSA", _) => {
-            let (n, e) = (bytes("n")?, bytes("e")?);
+            // Some libraries put a zero in front, which RFC 7518 §6.3.1.1 warns of.
+            let number = |name: &str| {
+                let bytes = bytes(name)?;
+                let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
+                Some(bytes[zeros..].to_vec())
+            };
+            let (n, e) = (number("n")?, number("e")?);
             // As many bits as the verifying side takes.
             if !(256..=1024).contains(&n.len()) || e.is_empty() {
                 return None;

@@ -14,6 +14,7 @@ use super::revoked::Revoked;
 use super::token::Rules;
 use super::written::{Kind, Settings};
 use super::{Lower, Lowered, api_key, basic, jwt};
+use crate::alias::is_same;
 use crate::excluded::Excluded;
 use crate::values::OneOrMore;
 use crate::wrong;
@@ -52,6 +53,7 @@ impl Settings {
             check_header("consumer_header", header)?;
         }
         self.check_belongs(false)?;
+        self.check_consumer_header()?;
         let mut schemes = Vec::new();
         let mut guarded: Vec<String> = self.consumer_header.iter().cloned().collect();
         guarded.extend(self.claims_to_headers.values().cloned());
@@ -78,6 +80,21 @@ impl Settings {
             consumer_header: self.consumer_header.clone(),
             guarded,
         })
+    }
+
+    /// Refuses a header that would tell the consumer and another claim than the one that is its
+    /// name.
+    fn check_consumer_header(&self) -> Result<(), SettingsError> {
+        let Some(header) = &self.consumer_header else { return Ok(()) };
+        let all = self.any_of.iter().chain([self]);
+        let mut claims = all.flat_map(|entry| &entry.claims_to_headers);
+        match claims.find(|(claim, other)| *claim != "sub" && is_same(other, header)) {
+            Some((claim, _)) => {
+                let message = format!("`{header}` is to hold the claim `{claim}` too");
+                Err(wrong("consumer_header", message, "choose another header for one of them"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// An entry of `any_of`.
@@ -128,10 +145,11 @@ impl Settings {
         for (claim, header) in &self.claims_to_headers {
             let field = format!("claims_to_headers.{claim}");
             check_header(&field, header)?;
-            let known = headers
-                .iter()
-                .any(|(_, other): &(String, String)| other.eq_ignore_ascii_case(header));
-            if known {
+            if claim.is_empty() {
+                let help = "write the claim, such as `sub: X-User-ID`";
+                return Err(wrong("claims_to_headers", "a claim has no name", help));
+            }
+            if headers.iter().any(|(_, other): &(String, String)| is_same(other, header)) {
                 let message = format!("`{header}` is to hold two claims");
                 return Err(wrong(field, message, "choose another header for one of them"));
             }
@@ -227,6 +245,11 @@ fn some_of(field: &str, values: Option<&OneOrMore>) -> Result<Vec<String>, Setti
         Some(OneOrMore(values)) if values.is_empty() => {
             let help = format!("name one, or leave `{field}` out to take any");
             Err(wrong(field, "the list is empty", &help))
+        }
+        // As an environment variable has it that is there and empty.
+        Some(OneOrMore(values)) if values.iter().any(String::is_empty) => {
+            let help = format!("name one, or leave `{field}` out to take any");
+            Err(wrong(field, "a name is empty", &help))
         }
         values => Ok(values.map(|values| values.0.clone()).unwrap_or_default()),
     }

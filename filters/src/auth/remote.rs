@@ -7,12 +7,13 @@
 //!      └───────────── a new set, or the last good one stays ───────────────┘
 //! ```
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use ringway_engine::clock;
 use ringway_engine::filter::{Core, SettingsError, compute};
-use ringway_engine::shared::{Shared, SharedFlag, SharedLatest};
+use ringway_engine::shared::{Shared, SharedFlag, SharedLatest, SharedMap};
 use ureq::http::Uri;
 
 use super::keys::{Keys, MAX_KEY_TEXT};
@@ -27,15 +28,24 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long after a fetch that failed the next one comes, unless it is due before.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// The set, and what is known about the last fetch.
+/// Where keys are fetched, and how often one filter wants that.
 pub(super) struct Remote {
-    url: String,
+    set: Shared<Set>,
     every: Duration,
     cooldown: Duration,
-    pub(super) keys: SharedLatest<Keys>,
+}
+
+/// The set of one URL, and what is known about the last fetch.
+struct Set {
+    url: String,
+    keys: SharedLatest<Keys>,
     last: SharedLatest<Last>,
     fetching: SharedFlag,
 }
+
+/// The sets of the process by URL. Filters that name the same one share it: it is fetched once for
+/// all of them, and a filter that a reload changes in an outage begins with the last good one.
+static SETS: LazyLock<SharedMap<String, Shared<Set>>> = LazyLock::new(SharedMap::default);
 
 /// The last fetch. Only who fetches writes it.
 #[derive(Clone, Default)]
@@ -62,60 +72,80 @@ impl Remote {
             let help = "leave user and password out: public keys need none";
             return Err(wrong("jwks_url", "there is a password in the URL", help));
         }
-        Ok(Remote {
-            url: url.to_owned(),
-            every,
-            cooldown,
-            keys: SharedLatest::new(Shared::new(Keys::default())),
-            last: SharedLatest::new(Shared::new(Last::default())),
-            fetching: SharedFlag::default(),
-        })
+        // What no filter has any more is forgotten when the next one comes.
+        SETS.retain(|_, set| !set.is_last());
+        let set = SETS.get_or_insert_with(url.to_owned(), |url| {
+            Shared::new(Set {
+                url: url.clone(),
+                keys: SharedLatest::new(Shared::new(Keys::default())),
+                last: SharedLatest::new(Shared::new(Last::default())),
+                fetching: SharedFlag::default(),
+            })
+        });
+        Ok(Remote { set, every, cooldown })
     }
 
-    /// Where the set is; what a query may say is nobody's business.
+    /// Where the set is.
     pub(super) fn place(&self) -> &str {
-        self.url.split('?').next().unwrap_or_default()
+        self.set.place()
+    }
+
+    /// The keys that were fetched last.
+    pub(super) fn keys(&self) -> &SharedLatest<Keys> {
+        &self.set.keys
     }
 
     /// True until a set has been fetched.
     pub(super) fn has_none(&self) -> bool {
-        self.last.get().text.is_none()
+        self.set.last.get().text.is_none()
     }
 
-    /// Begins a fetch when its time has come; it runs on a thread of its own, so that nobody else
-    /// waits for a slow server.
-    pub(super) fn refresh(this: &Shared<Remote>) {
-        let last = this.last.get();
-        let pause = if last.failed { RETRY.min(this.every) } else { this.every };
-        let due = last.began.is_none_or(|began| clock::now() >= began + pause);
-        if due && let Some(fetch) = Fetch::begin(this) {
-            let thread = std::thread::Builder::new().name("ringway-jwks".to_owned());
-            if let Err(error) = thread.spawn(move || fetch.run()) {
-                tracing::error!(%error, "no thread can be made to fetch keys");
-            }
-        }
+    /// Begins a fetch when its time has come.
+    pub(super) fn refresh(&self) {
+        let every = self.every;
+        Fetch::start(&self.set, |last| if last.failed { RETRY.min(every) } else { every });
     }
 
     /// Has the set fetched because a token names a key that is not in it, or waits for a fetch
-    /// that is under way. False when that is too soon after the last one.
-    pub(super) async fn ask(this: &Shared<Remote>, core: &dyn Core) -> bool {
-        let Some(fetch) = Fetch::begin(this) else {
-            let until = clock::now() + TIMEOUT;
-            while this.fetching.is_up() && clock::now() < until {
-                clock::sleep(LOOK).await;
+    /// that is under way. False when nothing was fetched, because it is too soon after the last
+    /// time.
+    pub(super) async fn ask(&self, core: &dyn Core) -> bool {
+        let (set, cooldown) = (&self.set, self.cooldown);
+        let before = set.last.get();
+        if !set.fetching.is_up() {
+            if !before.is_over(cooldown) {
+                return false;
             }
-            return true;
-        };
-        let began = this.last.get().began;
-        if began.is_some_and(|began| clock::now() < began + this.cooldown) {
-            return false;
+            // A thread that was made here would run on this core only.
+            let set = set.clone();
+            if compute(core, move || Fetch::start(&set, |_| cooldown)).await.is_none() {
+                return false;
+            }
         }
-        compute(core, move || fetch.run()).await.is_some()
+        let until = clock::now() + TIMEOUT;
+        while set.fetching.is_up() && clock::now() < until {
+            clock::sleep(LOOK).await;
+        }
+        set.last.get().began != before.began
+    }
+}
+
+impl Last {
+    /// True when it began so long ago, or there was none.
+    fn is_over(&self, pause: Duration) -> bool {
+        self.began.is_none_or(|began| clock::now() >= began + pause)
+    }
+}
+
+impl Set {
+    /// Where it is; what a query may say is nobody's business.
+    fn place(&self) -> &str {
+        self.url.split('?').next().unwrap_or_default()
     }
 }
 
 /// The right to fetch, which one has at a time. It is given back however the fetch ends.
-struct Fetch(Shared<Remote>);
+struct Fetch(Shared<Set>);
 
 impl Drop for Fetch {
     fn drop(&mut self) {
@@ -124,18 +154,27 @@ impl Drop for Fetch {
 }
 
 impl Fetch {
-    fn begin(remote: &Shared<Remote>) -> Option<Fetch> {
-        remote.fetching.raise().then(|| Fetch(remote.clone()))
+    /// Begins one, unless one is under way or the last one began less than `pause` ago. It runs on
+    /// a thread of its own, so that nobody else waits for a slow server: passwords neither.
+    fn start(set: &Shared<Set>, pause: impl FnOnce(&Last) -> Duration) {
+        let Some(fetch) = set.fetching.raise().then(|| Fetch(set.clone())) else { return };
+        let last = set.last.get();
+        if !last.is_over(pause(&last)) {
+            return;
+        }
+        let thread = std::thread::Builder::new().name("ringway-jwks".to_owned());
+        if let Err(error) = thread.spawn(move || fetch.run()) {
+            tracing::error!(%error, "no thread can be made to fetch keys");
+        }
     }
 
     fn run(self) {
-        let remote = &*self.0;
-        let before = remote.last.get();
+        let set = &*self.0;
+        let (before, url) = (set.last.get(), set.place());
         let mut last = Last { began: Some(clock::now()), ..(*before).clone() };
-        match get(&remote.url).and_then(|text| Ok((Keys::set(&text, false)?, text))) {
+        match get(&set.url).and_then(|text| Ok((Keys::set(&text, false)?, text))) {
             Ok((keys, _)) if keys.is_empty() => {
                 last.failed = true;
-                let url = &remote.url;
                 tracing::error!(url, "there is no key in the JWK set that verifies tokens");
             }
             Ok((keys, text)) => {
@@ -144,17 +183,16 @@ impl Fetch {
                 last.failed = false;
                 // What has not changed is not replaced, so that tokens stay remembered.
                 if last.text.replace(hash) != Some(hash) {
-                    tracing::info!(url = remote.url, "fetched a new JWK set");
-                    remote.keys.set(Shared::new(keys));
+                    tracing::info!(url, "fetched a new JWK set");
+                    set.keys.set(Shared::new(keys));
                 }
             }
             Err(error) => {
                 last.failed = true;
-                let url = &remote.url;
                 tracing::error!(url, "the JWK set cannot be fetched: {error}; the last one stays");
             }
         }
-        remote.last.set(Shared::new(last));
+        set.last.set(Shared::new(last));
     }
 }
 

@@ -38,56 +38,63 @@ enum Line {
 impl Revoked {
     /// Reads the file for the first time.
     pub(super) fn new(path: &Path) -> Result<Self, String> {
-        let list = SharedLatest::new(Shared::new(List::read(path)?));
+        let mut list = List::default();
+        list.append(&read_bounded(path, MAX_FILE)?)?;
+        let list = SharedLatest::new(Shared::new(list));
         Ok(Revoked { path: path.to_owned(), list })
     }
 
-    /// Reads the file again; the last good list stays when it cannot be read.
+    /// Reads the file again. When something is wrong with it, all that was revoked stays so, and
+    /// what the other lines say is revoked too: one that is broken must not let anybody in.
     pub(super) fn reread(&self) {
-        match List::read(&self.path) {
-            Ok(list) => {
-                let (tokens, subjects) = (list.tokens.len(), list.subjects.len());
-                tracing::info!(tokens, subjects, "read what is revoked");
-                self.list.set(Shared::new(list));
-            }
-            Err(error) => {
-                let file = self.path.display();
-                tracing::error!(%file, "what is revoked stays as it was: {error}");
-            }
+        let mut list = List::default();
+        let read = read_bounded(&self.path, MAX_FILE).and_then(|text| list.append(&text));
+        if let Err(error) = read {
+            let file = self.path.display();
+            tracing::error!(%file, "what was revoked stays so: {error}");
+            let before = self.list.get();
+            list.tokens.extend(before.tokens.iter().cloned());
+            list.subjects.extend(before.subjects.iter().cloned());
         }
+        let (tokens, subjects) = (list.tokens.len(), list.subjects.len());
+        tracing::info!(tokens, subjects, "read what is revoked");
+        self.list.set(Shared::new(list));
     }
 }
 
 impl List {
-    fn read(path: &Path) -> Result<List, String> {
-        List::parse(&read_bounded(path, MAX_FILE)?)
-    }
-
-    fn parse(text: &[u8]) -> Result<List, String> {
-        let mut list = List::default();
+    /// Adds what the lines say that can be read.
+    ///
+    /// # Errors
+    /// Which line is the first that cannot.
+    fn append(&mut self, text: &[u8]) -> Result<(), String> {
+        let mut broken = None;
         for (at, line) in text.split(|&byte| byte == b'\n').enumerate() {
             let line = line.trim_ascii();
             if line.is_empty() {
                 continue;
             }
             match serde_json::from_slice(line) {
-                Ok(Line::Jti(id)) => list.tokens.insert(id),
-                Ok(Line::Sub(subject)) => list.subjects.insert(subject),
-                Err(_) => {
-                    let line = at + 1;
-                    return Err(format!(
-                        "line {line} is neither {{\"jti\": \"…\"}} nor {{\"sub\": \"…\"}}"
-                    ));
-                }
-            };
+                Ok(Line::Jti(id)) => drop(self.tokens.insert(id)),
+                Ok(Line::Sub(subject)) => drop(self.subjects.insert(subject)),
+                Err(_) => drop(broken.get_or_insert(at + 1)),
+            }
         }
-        Ok(list)
+        match broken {
+            None => Ok(()),
+            Some(line) => {
+                Err(format!("line {line} is neither {{\"jti\": \"…\"}} nor {{\"sub\": \"…\"}}"))
+            }
+        }
     }
 
     /// Whether a token with these claims is revoked.
     pub(super) fn holds(&self, claims: &Map<String, Value>) -> bool {
-        let among = |set: &HashSet<String>, name: &str| {
-            claims.get(name).and_then(Value::as_str).is_some_and(|value| set.contains(value))
+        let among = |set: &HashSet<String>, name: &str| match claims.get(name) {
+            Some(Value::String(text)) => set.contains(text),
+            // An id is a text (RFC 7519 §4.1.7), but there are tokens with a number for one.
+            Some(Value::Number(number)) => set.contains(&number.to_string()),
+            _ => false,
         };
         among(&self.tokens, "jti") || among(&self.subjects, "sub")
     }
@@ -99,6 +106,11 @@ mod tests {
 
     use super::*;
 
+    fn parse(text: &[u8]) -> Result<List, String> {
+        let mut list = List::default();
+        list.append(text).map(|()| list)
+    }
+
     fn holds(list: &List, claims: Value) -> bool {
         list.holds(claims.as_object().unwrap())
     }
@@ -106,15 +118,24 @@ mod tests {
     #[test]
     fn a_token_is_revoked_by_its_id_or_by_whose_it_is() {
         let text = b"{\"jti\": \"1\"}\r\n\n  {\"sub\":\"al\\u0069ce\"}  \n{\"jti\": \"2\"}";
-        let list = List::parse(text).unwrap();
-        for claims in [json!({"jti": "1"}), json!({"jti": "2"}), json!({"sub": "alice", "jti": 7})]
-        {
+        let list = parse(text).unwrap();
+        for claims in [
+            json!({"jti": "1"}),
+            json!({"jti": "2"}),
+            json!({"jti": 2}),
+            json!({"sub": "alice", "jti": 7}),
+        ] {
             assert!(holds(&list, claims.clone()), "{claims}");
         }
-        for claims in [json!({}), json!({"jti": 1}), json!({"sub": "1", "jti": "alice"})] {
+        for claims in [
+            json!({}),
+            json!({"jti": 3}),
+            json!({"jti": ["1"]}),
+            json!({"sub": "1", "jti": "alice"}),
+        ] {
             assert!(!holds(&list, claims.clone()), "{claims}");
         }
-        assert!(!holds(&List::parse(b"").unwrap(), json!({"jti": "1"})));
+        assert!(!holds(&parse(b"").unwrap(), json!({"jti": "1"})));
     }
 
     #[test]
@@ -128,8 +149,25 @@ mod tests {
             "{\"iss\":\"a\"}",
             "\"jti\"",
         ] {
-            let error = List::parse(format!("{{\"jti\":\"0\"}}\n{line}").as_bytes()).err().unwrap();
+            let error = parse(format!("{{\"jti\":\"0\"}}\n{line}").as_bytes()).err().unwrap();
             assert!(error.contains("line 2"), "{line}: {error}");
         }
+    }
+    #[test]
+    fn a_broken_line_lets_nobody_in() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "{\"jti\": \"1\"}\n").unwrap();
+        let revoked = Revoked::new(file.path()).unwrap();
+        std::fs::write(file.path(), "{\"jti\": \"2\"}{\"jti\": \"3\"}\n{\"sub\": \"a\"}\n")
+            .unwrap();
+        revoked.reread();
+        let list = revoked.list.get();
+        assert!(holds(&list, json!({"jti": "1"})) && holds(&list, json!({"sub": "a"})));
+        std::fs::remove_file(file.path()).unwrap();
+        revoked.reread();
+        assert!(holds(&revoked.list.get(), json!({"jti": "1"})));
+        std::fs::write(file.path(), "").unwrap();
+        revoked.reread();
+        assert!(!holds(&revoked.list.get(), json!({"jti": "1"})), "a good file says all there is");
     }
 }

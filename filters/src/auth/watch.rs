@@ -10,7 +10,6 @@ use ringway_engine::filter::Errand;
 use ringway_engine::shared::Shared;
 
 use super::jwt::Plan;
-use super::remote::Remote;
 
 /// How often files are looked at: so long a token may live on that was revoked.
 const LOOK: Duration = Duration::from_secs(1);
@@ -51,7 +50,7 @@ pub(super) fn errand(plan: Shared<Plan>) -> Errand {
             }
         }
         if let Some(remote) = &plan.remote {
-            Remote::refresh(remote);
+            remote.refresh();
         }
         let looks = !plan.local.files.is_empty() || plan.revoked.is_some() || plan.remote.is_some();
         if looks { LOOK } else { NEVER }

@@ -75,7 +75,7 @@ pub struct Settings {
     /// `jwt`: claims that must be in a token, whatever they say.
     pub required_claims: Vec<String>,
     /// `jwt`: headers in which the upstream is told these claims, by claim: `{sub: X-User-ID}`. A
-    /// claim that is not there, or has characters that no header can hold, leaves its header away;
+    /// claim that is not there, or is none that a header can hold, leaves its header away;
     /// what the client sent under that name is removed in any case.
     pub claims_to_headers: IndexMap<String, String>,
     /// `api_key`: the keys and whose they are.

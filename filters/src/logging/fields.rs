@@ -71,7 +71,7 @@ pub(super) enum Value<'a> {
     Query(&'a [u8]),
     /// A path and a query.
     Target(&'a [u8], &'a [u8]),
-    /// A link, which may have a query.
+    /// A link, or any header that may be one or hold one.
     Link(&'a [u8]),
     Count(u64),
     /// Written in milliseconds.
@@ -91,6 +91,7 @@ impl<'a> Line<'a> {
         let (exchange, request) = (record.exchange, &record.exchange.request);
         let forwarded = exchange.attempts > 0;
         let error = record.error;
+        let refused = exchange.answered_by.filter(|_| record.status >= 400 && error.is_none());
         match field {
             Field::Time => Value::Moment(self.began),
             Field::TimeLocal => Value::LocalMoment(self.began),
@@ -132,8 +133,14 @@ impl<'a> Line<'a> {
                 let who = exchange.identity.as_ref();
                 who.map_or(Value::Absent, |who| word(who.consumer.as_bytes()))
             }
-            Field::Error => error.map_or(Value::Absent, |e| Value::Word(e.reply().code.as_bytes())),
-            Field::ErrorPhase => error.map_or(Value::Absent, |e| Value::Word(e.phase().as_bytes())),
+            Field::Error => {
+                let code = error.map(|error| error.reply().code).or(refused);
+                code.map_or(Value::Absent, |code| Value::Word(code.as_bytes()))
+            }
+            Field::ErrorPhase => {
+                let phase = error.map(Error::phase).or(refused.map(|_| "filter"));
+                phase.map_or(Value::Absent, |phase| Value::Word(phase.as_bytes()))
+            }
             Field::ErrorText => error.map_or(Value::Absent, Value::Error),
         }
     }

@@ -185,7 +185,7 @@ impl Line<'_> {
             out.push(b'"');
             redact::json(out, header.shown.as_bytes());
             out.extend_from_slice(b"\":\"");
-            redact::json(out, cut(value));
+            self.put(&Value::Link(value), out, redact::json);
             out.push(b'"');
         }
         if begun {
@@ -212,7 +212,7 @@ impl Line<'_> {
                 let headers = if request { &self.shape.request } else { &self.shape.response };
                 let header = headers.iter().find(|header| header.shown == name);
                 let found = header.and_then(|header| self.find(header, request));
-                found.map_or(Value::Absent, Value::Text)
+                found.map_or(Value::Absent, Value::Link)
             }
         };
         match value {
@@ -240,13 +240,7 @@ impl Line<'_> {
                     query(out, text);
                 }
             }
-            Value::Link(link) => match link.iter().position(|&byte| byte == b'?') {
-                None => escape(out, cut(link)),
-                Some(at) => {
-                    escape(out, cut(&link[..=at]));
-                    query(out, &link[at + 1..]);
-                }
-            },
+            Value::Link(text) => redact::link(cut(text), hidden, |piece| escape(out, piece)),
             Value::Count(number) => decimal(out, *number),
             Value::Length(length) => millis(out, *length),
             Value::Moment(moment) => rfc3339(out, *moment),

@@ -8,41 +8,83 @@ pub(super) const HIDDEN: &[u8] = b"***";
 /// Bytes of one value that are logged. A head may have 64 KiB, and eight of them are a batch.
 pub(super) const LONGEST: usize = 4096;
 
-/// Appends a query with the values of the parameters hidden that have one of these names, calling
-/// `put` with what may be read, piece by piece.
-pub(super) fn query(query: &[u8], names: &[String], mut put: impl FnMut(&[u8])) {
-    for (at, pair) in query.split(|&byte| byte == b'&').enumerate() {
-        if at > 0 {
-            put(b"&");
-        }
-        let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
-        if name.len() < pair.len() && names.iter().any(|hidden| spells(name, hidden)) {
-            put(name);
-            put(b"=");
-            put(HIDDEN);
-        } else {
-            put(pair);
+/// Appends a link: what stands in its query and in its fragment as [`query`] does, the rest as it
+/// is. Any text may be one.
+pub(super) fn link(link: &[u8], names: &[String], mut put: impl FnMut(&[u8])) {
+    let begin = link.iter().position(|byte| matches!(byte, b'?' | b'#'));
+    match begin {
+        None => put(link),
+        Some(at) => {
+            put(&link[..=at]);
+            query(&link[at + 1..], names, put);
         }
     }
 }
 
-/// True when a program behind the gateway may read `name`: escapes decoded, in any case.
+/// Appends a query with the values of the parameters hidden that have one of these names, calling
+/// `put` with what may be read, piece by piece.
+///
+/// A parameter begins wherever some program lets one begin: behind `&`, behind `;`, in a fragment,
+/// in the query of a link that is itself a value. A hidden value ends only at `&` and `#`, where
+/// every program ends it, so that no part of a secret is read for want of an escape.
+pub(super) fn query(query: &[u8], names: &[String], mut put: impl FnMut(&[u8])) {
+    let find = |from: usize, ends: &[u8]| {
+        let found = query[from..].iter().position(|byte| ends.contains(byte));
+        found.map_or(query.len(), |at| from + at)
+    };
+    let (mut at, mut shown) = (0, 0);
+    while at < query.len() {
+        let equals = find(at, b"=&;#?");
+        let secret = || names.iter().any(|hidden| spells(&query[at..equals], hidden));
+        let end = if query.get(equals) == Some(&b'=') && secret() {
+            put(&query[shown..=equals]);
+            put(HIDDEN);
+            shown = find(equals, b"&#");
+            shown
+        } else {
+            find(equals, b"&;#?")
+        };
+        at = end + 1;
+    }
+    if shown < query.len() {
+        put(&query[shown..]);
+    }
+}
+
+/// True when a program behind the gateway may find the parameter under this name: escapes decoded,
+/// in any case, as it is or as a part of a path in brackets (`user[password]`).
 fn spells(name: &[u8], hidden: &str) -> bool {
+    let hidden = hidden.as_bytes();
+    // What of the hidden name is still to come, of the whole and of this part.
+    let (mut whole, mut part) = (Some(hidden), Some(hidden));
     let mut name = name;
-    let mut letters = hidden.bytes();
-    loop {
+    while !name.is_empty() {
         let (letter, rest) = match name {
-            [] => return letters.next().is_none(),
             [b'%', high, low, rest @ ..] => match (digit(*high), digit(*low)) {
                 (Some(high), Some(low)) => (high << 4 | low, rest),
                 _ => (b'%', &name[1..]),
             },
-            [byte, rest @ ..] => (*byte, rest),
+            _ => (name[0], &name[1..]),
         };
-        if !letters.next().is_some_and(|hidden| hidden.eq_ignore_ascii_case(&letter)) {
-            return false;
+        whole = further(whole, letter);
+        if matches!(letter, b'[' | b']') {
+            if part.is_some_and(<[u8]>::is_empty) {
+                return true;
+            }
+            part = Some(hidden);
+        } else {
+            part = further(part, letter);
         }
         name = rest;
+    }
+    [whole, part].iter().any(|left| left.is_some_and(<[u8]>::is_empty))
+}
+
+/// What is left of a name that has gone so far and goes on with this letter.
+fn further(left: Option<&[u8]>, letter: u8) -> Option<&[u8]> {
+    match left {
+        Some([next, rest @ ..]) if next.eq_ignore_ascii_case(&letter) => Some(rest),
+        _ => None,
     }
 }
 
@@ -137,9 +179,32 @@ mod tests {
             ("TOKEN=s&%74oken=s&t%6Fken=s=t", "TOKEN=***&%74oken=***&t%6Fken=***"),
             ("token=&token&tokens=1&xtoken=2", "token=***&token&tokens=1&xtoken=2"),
             ("%zz=1&%7=2&sig=3&", "%zz=1&%7=2&sig=***&"),
+            ("a=1;token=s;t&b=2", "a=1;token=***&b=2"),
+            ("a;b=2;sig;sig=s", "a;b=2;sig;sig=***"),
+            ("to=http://b/?a=1?token=s?t&c=3", "to=http://b/?a=1?token=***&c=3"),
+            ("a=1#token=s&b#sig=s#c", "a=1#token=***&b#sig=***#c"),
+            ("u[token]=s&u%5bx%5D%5BSIG%5D=s", "u[token]=***&u%5bx%5D%5BSIG%5D=***"),
+            ("token[]=s&sig[a]=s&x[tokens]=1", "token[]=***&sig[a]=***&x[tokens]=1"),
         ] {
             let mut out = Vec::new();
             query(written.as_bytes(), &names, |piece| out.extend_from_slice(piece));
+            assert_eq!(String::from_utf8_lossy(&out), read);
+        }
+    }
+
+    #[test]
+    fn a_link_has_its_secrets_behind_its_path() {
+        let names = ["token".to_owned()];
+        for (written, read) in [
+            ("/token=1", "/token=1"),
+            ("token=1", "token=1"),
+            ("http://a/b?token=s#token=s", "http://a/b?token=***#token=***"),
+            ("/b#token=s&b", "/b#token=***&b"),
+            ("0; url=/b?token=s", "0; url=/b?token=***"),
+            ("/b?", "/b?"),
+        ] {
+            let mut out = Vec::new();
+            link(written.as_bytes(), &names, |piece| out.extend_from_slice(piece));
             assert_eq!(String::from_utf8_lossy(&out), read);
         }
     }

@@ -173,12 +173,12 @@ impl Settings {
             return Err(wrong("window", message, "write a time from `1s` to `1d`"));
         }
         let limit = self.qps * self.window().as_secs_f64();
-        if !(1.0..=WINDOW_LIMIT as f64).contains(&limit) {
+        if !(1..=WINDOW_LIMIT).contains(&whole(limit)) {
             let message = format!("a window would take {limit} requests");
             let help = "`qps` × `window` is from 1 to 4194303: write another `window`";
             return Err(wrong("window", message, help));
         }
-        Ok(limit as u64)
+        Ok(whole(limit))
     }
 
     fn burst(&self) -> u32 {
@@ -196,7 +196,7 @@ impl Settings {
             Kind::TokenBucket | Kind::LeakyBucket => f64::from(self.burst()) / self.qps,
         };
         let seconds = seconds.ceil().max((1.0 / self.qps).ceil());
-        ((seconds * self.qps) as u64, seconds as u64)
+        (whole(seconds * self.qps), seconds as u64)
     }
 
     fn summary(&self, keys: &[Key]) -> String {
@@ -210,6 +210,12 @@ impl Settings {
         let dry_run = if self.dry_run { ", dry run" } else { "" };
         format!("{} a second, {how}, by {}{dry_run}", self.qps, keys.join(" and "))
     }
+}
+
+/// A product without its fraction. What is missing to a whole number by less than a part in a
+/// thousand million is the error of the multiplication: 0.29 × 100 comes to 28.999….
+fn whole(product: f64) -> u64 {
+    (product * (1.0 + 1e-9)) as u64
 }
 
 /// The name of the limit in the fields of an answer. The kinds of keys say enough, and nothing

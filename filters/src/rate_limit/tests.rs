@@ -138,6 +138,11 @@ fn the_policy_says_what_passes_in_whole_seconds() {
             "- rate_limit: {qps: 2, algorithm: fixed_window, window: 1m, key: [route, header:A]}",
             "\"route+header\";q=120;w=60",
         ),
+        // As floating point has it, 0.29 × 100 is a little less than 29.
+        (
+            "- rate_limit: {qps: 0.29, algorithm: fixed_window, window: 100s}",
+            "\"route\";q=29;w=100",
+        ),
     ] {
         let core = &limit(filter, 1)[0];
         let answer = core.plan.refusal(1);
@@ -173,6 +178,26 @@ fn each_route_has_its_own_budget_unless_it_is_global() {
         let granted = on_route(1);
         assert!((second * 98 / 100..=second).contains(&granted), "{key}: {granted}");
     }
+}
+
+/// After a reload another route may have the place of one that was there before. What the core
+/// holds for the one is not for the other.
+#[test]
+fn a_route_that_moves_takes_nothing_of_another() {
+    let cores = limit("- rate_limit: {qps: 100000}", 1);
+    let pass_as = |name: &str, count: usize| {
+        let passes = |_: &usize| {
+            let mut exchange = exchange("");
+            exchange.route = Some(0);
+            exchange.route_name = name.to_owned();
+            ask(&cores[0], &mut exchange).is_ok()
+        };
+        (0..count).filter(passes).count()
+    };
+    // Until the core has credits in hand.
+    assert_eq!(pass_as("a", 1_000), 1_000);
+    let burst = pass_as("b", 100_000);
+    assert!((98_000..=99_000).contains(&burst), "{burst}: the burst but for what is for leases");
 }
 
 #[test]
@@ -252,6 +277,21 @@ fn windows_count() {
         assert_eq!(header(&answer, "RateLimit-Policy"), "\"global\";q=30;w=60");
         pass(Duration::from_secs(31));
         assert_eq!(passing(&cores, "", 100), next, "{algorithm}");
+    }
+}
+
+#[test]
+fn a_window_takes_what_its_settings_come_to() {
+    for (qps, window, expected) in
+        [("0.29", "100s", 29), ("1.1", "30s", 33), ("0.7", "1m", 42), ("0.35", "5s", 1)]
+    {
+        for algorithm in ["fixed_window", "sliding_window"] {
+            let settings = format!("{{qps: {qps}, algorithm: {algorithm}, window: {window}}}");
+            let cores = limit(&format!("- rate_limit: {settings}"), 2);
+            // To the beginning of a window: the limit began 1,000 seconds ago.
+            pass(Duration::from_secs(200));
+            assert_eq!(passing(&cores, "", 100), expected, "{settings}");
+        }
     }
 }
 

@@ -9,7 +9,7 @@ mod wire;
 pub(crate) use browser::Browser;
 pub(crate) use client::{Client, chunked, draw};
 pub(crate) use gateway::{Driver, Gateway, RINGWAY, dedent, eventually, forward_route};
-pub(crate) use origin::{Deaf, Gate, Origin, ok, refusing};
+pub(crate) use origin::{Deaf, Gate, Origin, SWITCH, ok, refusing};
 pub(crate) use wire::{BOUND, Framing, Request, Response};
 
 /// Makes of each scene a test on io_uring and one on epoll: `scene::io_uring`, `scene::epoll`.

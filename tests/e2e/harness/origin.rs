@@ -102,6 +102,18 @@ impl Origin {
         })
     }
 
+    /// Agrees to an upgrade and sends every byte back.
+    pub(crate) fn parrot() -> Origin {
+        Origin::script(|connection| {
+            connection.request()?;
+            connection.write(SWITCH)?;
+            while let Ok(byte) = connection.wire.exactly(1) {
+                connection.write(byte)?;
+            }
+            Ok(())
+        })
+    }
+
     /// Every request whose reading is complete, in order of completion.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.seen.lock().requests.clone()
@@ -248,6 +260,10 @@ fn run(mut connection: OriginConnection, script: &dyn Fn(&mut OriginConnection) 
         state.faults.extend(unreadable.map(|fault| fault.to_string()));
     });
 }
+
+/// The answer of an upstream that agrees to speak WebSocket.
+pub(crate) const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                                 Upgrade: websocket\r\n\r\n";
 
 /// A 200 answer with this text.
 pub(crate) fn ok(text: &str) -> String {

@@ -157,6 +157,9 @@ impl Listener {
                     Err(error) => tracing::error!(%error, "the admin API cannot listen"),
                 }
             });
+            drop(tasks);
+            // Whoever waits for a reload to come to an end does not hold up the end of the process.
+            runtime.shutdown_background();
         })?;
         Ok(Admin { stop, thread })
     }

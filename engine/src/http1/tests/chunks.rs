@@ -213,6 +213,22 @@ fn rule_4_trailers_that_frame_route_or_authenticate_are_dropped() {
 }
 
 #[test]
+fn rule_17_unwanted_trailers_are_left_out() {
+    for (unwanted, kept) in [
+        ("a", "B:\r\nC: 3\r\n"),
+        ("B", "a: 1\r\nC: 3\r\n"),
+        ("c", "a: 1\r\nB:\r\n"),
+        ("", "a: 1\r\nB:\r\nC: 3\r\n"),
+    ] {
+        let mut decoder = Decoder::default();
+        let raw = b"0\r\na: 1\r\nB:\r\nC: 3\r\n\r\n";
+        assert_eq!(decoder.decode(raw), Ok((raw.len(), Event::End)));
+        decoder.leave_out(|name| name.eq_ignore_ascii_case(unwanted.as_bytes()));
+        assert_eq!(decoder.trailers(), kept.as_bytes(), "{unwanted:?}");
+    }
+}
+
+#[test]
 fn rule_4_malformed_trailers_are_refused() {
     for raw in [
         "X\r\n",

@@ -25,6 +25,24 @@ fn what_cannot_be_meant_is_refused() {
             "auth.claims_to_headers.b",
             "two claims",
         ),
+        // Programs behind the gateway take these for one (RFC 3875 §4.1.18).
+        (
+            "{type: jwt, secret: s, claims_to_headers: {a: X-A, b: X_A}}",
+            "auth.claims_to_headers.b",
+            "two claims",
+        ),
+        (
+            "{type: jwt, secret: s, claims_to_headers: {\"\": X-A}}",
+            "auth.claims_to_headers",
+            "no name",
+        ),
+        (
+            "{type: jwt, secret: s, consumer_header: X-A, claims_to_headers: {a: x_a}}",
+            "auth.consumer_header",
+            "the claim `a` too",
+        ),
+        ("{type: jwt, secret: s, audience: \"\"}", "auth.audience", "a name is empty"),
+        ("{type: jwt, secret: s, issuer: [a, \"\"]}", "auth.issuer", "leave `issuer` out"),
         ("{type: jwt, secret: s, from: {header: Cookie}}", "auth.from.header", "X-Token"),
         ("{type: jwt, secret_file: /nowhere/at/all}", "auth.secret_file", "cannot be read"),
         ("{type: jwt, public_key_file: /dev/null}", "auth.public_key_file", "BEGIN PUBLIC KEY"),
@@ -51,6 +69,13 @@ fn what_cannot_be_meant_is_refused() {
     }
     assert!(read("- auth: {type: jwtt}").unwrap_err().contains("did you mean `jwt`"));
     assert!(read("- auth: {type: jwt, secrt: s}").unwrap_err().contains("did you mean `secret`"));
+}
+
+#[test]
+fn one_header_may_tell_the_consumer_and_the_claim_that_it_is() {
+    let filter =
+        "- auth: {type: jwt, secret: s, consumer_header: X-A, claims_to_headers: {sub: X-A}}";
+    assert!(build(filter).is_ok());
 }
 
 #[test]

@@ -77,6 +77,16 @@ fn signatures_of_the_rfcs_are_good() {
     );
 }
 
+/// RFC 7518 §6.3.1.1: some libraries put a zero in front of a number, and sets with it are about.
+#[test]
+fn a_zero_in_front_of_a_number_changes_nothing() {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let n = [&[0][..], &URL_SAFE_NO_PAD.decode(A2_N).unwrap()].concat();
+    let key = json!({"kty": "RSA", "n": URL_SAFE_NO_PAD.encode(n), "e": "AAEAAQ"});
+    assert!(check(A2, &set(&json!([key])), &any()).is_ok());
+}
+
 #[test]
 fn an_ed25519_signature_is_good_and_its_text_is_no_token() {
     assert_eq!(check(ED25519, &set(&json!([ed()])), &any()), Err(Fault::Malformed));

@@ -195,7 +195,7 @@ async function change(upstream, endpoint, what) {
   const path = `upstreams/${encodeURIComponent(upstream)}/endpoints/${encodeURIComponent(endpoint)}`;
   try {
     await ask(path, what);
-    notice(`${upstream}, ${endpoint}: done. It lasts until the file is changed or the gateway restarts.`, true);
+    notice(`${upstream}, ${endpoint}: done. It outlasts reloads, but not a restart.`, true);
     refresh();
   } catch (error) {
     refused(error);
