@@ -199,6 +199,11 @@ pub trait Blueprint: Send + Sync {
         Vec::new()
     }
 
+    /// The upstream that it has asked in place of the route's, with the field that names it.
+    fn instead(&self) -> Option<(&'static str, &str)> {
+        None
+    }
+
     /// Routes that it names, each with the field that does. One that is not there is warned of.
     fn routes(&self) -> Vec<(String, &str)> {
         Vec::new()

@@ -99,6 +99,11 @@
 //!   only ([`forward`]).
 //! - *Header injection by rewrites* (CVE-2023-25690): a value with control characters cannot be
 //!   written ([`exchange::Edits`], [`template`]).
+//! - *Open redirects: `//evil.test`, `@evil.test` behind a host*: what a client wrote into the path
+//!   becomes no part of the host that it is sent to ([`target`]).
+//! - *Clients that send slowly to have an upstream taken for dead*: an upstream is to blame for the
+//!   time that only it was waited for ([`until`]), and no probe is waited for without end
+//!   ([`shared`]).
 //! - *Slowloris, slow bodies, slow readers*: a deadline for every wait ([`clock`], [`relay`]).
 #![cfg_attr(
     test,

@@ -322,12 +322,18 @@ async fn attempt(
     let lease = match Lease::pooled(&endpoint, &settings.pool, fresh, deadlines.coarse()) {
         Some(lease) => Ok(lease),
         None => {
-            let connecting = Lease::connect(endpoint, connect, deadlines);
-            match until {
+            // An attempt without the time to connect has sent nothing, and is no worse than others.
+            let time = exchange.try_timeout.map_or(connect, |own| own.min(connect));
+            let connecting = Lease::connect(endpoint.clone(), time, deadlines);
+            match Until::of_exchange(exchange) {
                 None => connecting.await,
                 Some(until) => match clock::within(until.left(), connecting).await {
                     Some(lease) => lease,
-                    None => return Attempted::Failed { error: until.error(from), repeatable },
+                    None => {
+                        let error = until.error(from);
+                        endpoint.met(&error);
+                        return Attempted::Failed { error, repeatable };
+                    }
                 },
             }
         }

@@ -127,8 +127,9 @@ pub(crate) fn render_location(exchange: &Exchange, to: &Template) -> Result<Stri
     let value = |name: &str, out: &mut Vec<u8>| {
         let from = out.len();
         let good = exchange.append_variable(name, out) && escape_in_target(name, out, from);
-        // The host that was asked for is one, and checked as one.
-        if name != "host" && (from == 0 || host_so_far(&out[..from]).is_some()) {
+        // The host that was asked for is one, and checked as one; a parameter may be called so too.
+        let is_host = name == "host" && out[from..] == *exchange.request.authority();
+        if !is_host && (from == 0 || host_so_far(&out[..from]).is_some()) {
             in_host.borrow_mut().push(from..out.len());
         }
         good
@@ -167,7 +168,7 @@ fn may_be_in_host(url: &[u8], value: Range<usize>) -> bool {
         return before != b'/';
     }
     let label = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
-    let has_place = b"/.-".contains(&before) || !ends(value.end);
+    let has_place = b"/.-:".contains(&before) || !ends(value.end);
     has_place && url[value].iter().all(label)
 }
 
@@ -212,6 +213,7 @@ mod tests {
         check("https://${path}.x.test/", "shop", Some("https://shop.x.test/"));
         check("https://x${path}.test", "1", Some("https://x1.test"));
         check("https://x.${path}/", "de", Some("https://x.de/"));
+        check("https://x.test:${path}/", "81", Some("https://x.test:81/"));
         for bad in ["evil.test@", "a%2f", "a:1", "a;b", "evil.test/", "/evil.test/"] {
             check("https://${path}.x.test/", bad, None);
         }

@@ -147,7 +147,7 @@ pub(crate) async fn relay_kept(
     }
     .await;
     buffers.give(out);
-    if result.is_ok() && !up.body.is_done() {
+    if result.is_ok() && (!up.body.is_done() || !up.kept.has_room()) {
         up.kept.lose(buffers);
         repeatable.set(false);
         let Upload { body, input, .. } = up;

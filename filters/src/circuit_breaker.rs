@@ -22,7 +22,8 @@
 //! What counts is that an answer begins and which status it has, not how its body ends. A request
 //! that is refused by one endpoint and taken by another at once has not failed. Every attempt of a
 //! `retry` counts by itself. That the time of a `timeout` is over counts where the upstream had
-//! three quarters of it, and not where the client was slow to send.
+//! three quarters of it, and not where the client was slow to send. An upstream all of whose
+//! endpoints are out (`health_check`, `outlier_detection`) was not asked, and that does not count.
 //!
 //! # Answers
 //!
@@ -39,7 +40,7 @@ use std::rc::Rc;
 
 use ringway_config::Period;
 use ringway_engine::clock;
-use ringway_engine::error::Error;
+use ringway_engine::error::{Error, UpstreamError};
 use ringway_engine::exchange::{Answer, Exchange, Hold};
 use ringway_engine::filter::{
     Blueprint, Core, Filter, Measure, Next, Outcome, SettingsError, Verdict,
@@ -351,6 +352,8 @@ impl CircuitBreaker {
             Outcome::Denied(_) => breaker.abandoned(pass),
             // The client's fault or the gateway's: also where others had most of the time.
             Outcome::Failed(Error::Client(_) | Error::Gateway(_)) => breaker.abandoned(pass),
+            // Nobody was asked, and there may be somebody to ask long before `timeout` is over.
+            Outcome::Failed(Error::Upstream(UpstreamError::NoEndpoint)) => breaker.abandoned(pass),
             _ if is_failure() => breaker.failed(pass, self.core, clock::now()),
             Outcome::Answered(_) => breaker.succeeded(pass, self.core, clock::now),
             // One that is not to count.
@@ -382,7 +385,7 @@ impl CircuitBreaker {
 mod tests {
     use std::net::SocketAddr;
 
-    use ringway_engine::error::{ClientError, GatewayError, UpstreamError};
+    use ringway_engine::error::{ClientError, GatewayError};
 
     use super::*;
     use crate::tests::{build, core, refused};
@@ -444,7 +447,11 @@ mod tests {
         let filter = build("- circuit_breaker: {threshold: 1}").unwrap().instance(&core());
         let mut exchange = exchange("a");
         assert!(matches!(filter.on_attempt(&mut exchange), Verdict::Continue));
-        for error in [ClientError::BodyTimeout.into(), Error::from(GatewayError::Timeout)] {
+        for error in [
+            Error::from(ClientError::BodyTimeout),
+            GatewayError::Timeout.into(),
+            UpstreamError::NoEndpoint.into(),
+        ] {
             filter.on_outcome(&mut exchange, &Outcome::Failed(&error));
             assert!(matches!(filter.on_attempt(&mut exchange), Verdict::Continue));
         }

@@ -186,6 +186,10 @@ impl Blueprint for Plan {
         self.settings.upstream.iter().map(|name| ("upstream", name.as_str())).collect()
     }
 
+    fn instead(&self) -> Option<(&'static str, &str)> {
+        self.settings.upstream.as_deref().map(|name| ("upstream", name))
+    }
+
     fn measures(&self, into: &mut Vec<Measure>) {
         into.push(Measure {
             name: "fallbacks_total",

@@ -25,7 +25,8 @@
 //!
 //! # Answers
 //!
-//! `status` with `Location`: 308 and 307 keep method and body, 301, 302 and 303 become GET.
+//! `status` with `Location`: 308 and 307 keep method and body, 301, 302 and 303 become GET. 400
+//! where another scheme is wanted and the request (of HTTP/1.0) names no host.
 //!
 //! # State
 //!
@@ -146,6 +147,9 @@ impl Filter for Redirect {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
         match self.location(exchange) {
             None => Step::NEXT,
+            Some(location) if location.is_empty() => {
+                Step::answer(Answer::message(400, "the request names no host"))
+            }
             Some(location) => {
                 let status = self.0.status;
                 let answer = Answer { status, headers: Vec::new(), body: AnswerBody::Empty };
@@ -156,8 +160,9 @@ impl Filter for Redirect {
 }
 
 impl Redirect {
-    /// Where to, if not all fits. Nothing for what has no path (`OPTIONS *`), nor for a path that
-    /// was refused.
+    /// Where to, if not all fits; empty where another scheme is wanted and no host is known (a
+    /// request of HTTP/1.0 need not name one). Nothing for what has no path (`OPTIONS *`), nor for
+    /// a path that was refused.
     fn location(&self, exchange: &Exchange) -> Option<String> {
         let Settings { scheme, host, trailing_slash, .. } = &self.0;
         let request = &exchange.request;
@@ -180,6 +185,9 @@ impl Redirect {
                 (None, Some(_)) => without_port(asked),
                 (None, None) => asked,
             };
+            if authority.is_empty() {
+                return Some(String::new());
+            }
             location.extend_from_slice(scheme.unwrap_or(came).to_string().as_bytes());
             location.extend_from_slice(b"://");
             location.extend_from_slice(authority);
@@ -278,6 +286,22 @@ mod tests {
         let mut exchange = Exchange::with_request(head, clock::now()).unwrap();
         let filter = build("- redirect: {scheme: https}").unwrap().instance(&core());
         assert!(matches!(filter.on_request(&mut exchange), Step::Now(Verdict::Answer(_))));
+    }
+
+    /// `https:///evil.test` would be `https://evil.test` to a browser.
+    #[test]
+    fn a_request_without_a_host_is_sent_nowhere() {
+        let head = b"GET /evil.test HTTP/1.0\r\n\r\n";
+        let mut exchange = Exchange::with_request(head, clock::now()).unwrap();
+        for (filter, status, headers) in [
+            ("- redirect: {scheme: https}", 400, 0),
+            ("- redirect: {scheme: https, host: a.test}", 308, 1),
+        ] {
+            let filter = build(filter).unwrap().instance(&core());
+            let step = filter.on_request(&mut exchange);
+            let Step::Now(Verdict::Answer(answer)) = step else { panic!("it passes") };
+            assert_eq!((answer.status, answer.headers.len()), (status, headers));
+        }
     }
 
     #[test]

@@ -32,8 +32,8 @@
 //! then the client gets the answer and can wait itself.
 //!
 //! The budget keeps retries from bringing an upstream down for good: within the last ten seconds
-//! there may be `percent` retries to a hundred requests, and `minimum` in any case. An attempt that
-//! a filter did not let pass (an open `circuit_breaker`) is not repeated.
+//! there may be `percent` retries to a hundred requests that were sent on, and `minimum` in any
+//! case. An attempt that a filter did not let pass (an open `circuit_breaker`) is not repeated.
 //!
 //! # Answers
 //!
@@ -53,7 +53,7 @@ use ringway_engine::balance::Rng;
 use ringway_engine::clock;
 use ringway_engine::exchange::Exchange;
 use ringway_engine::filter::{
-    Blueprint, Core, Filter, Measure, Next, Outcome, SettingsError, Step,
+    Blueprint, Core, Filter, Measure, Next, Outcome, SettingsError, Step, Verdict,
 };
 use ringway_engine::http1::write::is_token;
 use ringway_engine::shared::{Shared, SharedTable, SharedTotal, SharedWindow};
@@ -91,8 +91,9 @@ pub struct Settings {
     /// where that is longer than `backoff.max`.
     pub obey_retry_after: bool,
     /// How long each attempt may take until its answer begins, connecting included, 100ms to 1h;
-    /// then it counts as a `timeout` (504). Where the client's body is still on its way, the time
-    /// runs anew from its end. Noticed up to two tenths of a second late.
+    /// then it counts as a `timeout` (504), and as a `connect_failure` too where no connection was
+    /// made. Where the client's body is still on its way, the time runs anew from its end. Noticed
+    /// up to two tenths of a second late.
     pub per_try_timeout: Option<Period>,
     /// How much of a body is kept to be sent again, `0` to 64MiB. What came with the head of the
     /// request is kept in any case.
@@ -270,6 +271,9 @@ impl Blueprint for Plan {
     }
 }
 
+/// The bit in the note of an exchange that has been counted; the rest of it are its retries.
+const ATTEMPTED: u64 = 1 << 32;
+
 /// One core's instance.
 struct Retry {
     settings: Settings,
@@ -281,7 +285,6 @@ struct Retry {
 
 impl Filter for Retry {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
-        self.window.count(self.core, 0, false, exchange.started);
         if let Some(time) = self.settings.per_try_timeout {
             let time = exchange.try_timeout.map_or(time.0, |other| other.min(time.0));
             exchange.try_timeout = Some(time);
@@ -293,6 +296,15 @@ impl Filter for Retry {
         Step::NEXT
     }
 
+    /// Counts the request with its first attempt: one that another filter refuses is no load.
+    fn on_attempt(&self, exchange: &mut Exchange) -> Verdict {
+        if exchange.note(self) == 0 {
+            self.window.count(self.core, 0, false, exchange.started);
+            exchange.set_note(self, ATTEMPTED);
+        }
+        Verdict::Continue
+    }
+
     fn on_outcome(&self, exchange: &mut Exchange, outcome: &Outcome<'_>) -> Next {
         let settings = &self.settings;
         let is_cause = settings.retry_on.iter().any(|cause| cause.is(outcome));
@@ -301,7 +313,7 @@ impl Filter for Retry {
         }
         let is_asked = |method: &String| method.as_bytes() == exchange.request.method();
         let may_repeat = settings.methods.iter().any(is_asked) || nothing_was_sent(outcome);
-        let done = exchange.note(self) as u32;
+        let done = (exchange.note(self) & !ATTEMPTED) as u32;
         let pause = self.pause(done);
         if !may_repeat || !exchange.may_try_again(pause, clock::now()) {
             return Next::Accept;
@@ -325,7 +337,7 @@ impl Filter for Retry {
         }
         self.window.count(self.core, 0, true, clock::now());
         self.shared.retries.add_one();
-        exchange.set_note(self, u64::from(done) + 1);
+        exchange.set_note(self, ATTEMPTED | (u64::from(done) + 1));
         Next::RetryAfter(pause)
     }
 }
@@ -381,6 +393,7 @@ mod tests {
     fn retries(filter: &dyn Filter, method: &str, outcome: &Outcome<'_>) -> usize {
         let mut exchange = request(method);
         assert!(matches!(filter.on_request(&mut exchange), Step::Now(_)));
+        filter.on_attempt(&mut exchange);
         let again = |_: &usize| {
             let next = filter.on_outcome(&mut exchange, outcome);
             matches!(next, Next::RetryAfter(_))
@@ -473,7 +486,7 @@ mod tests {
                 let mut pause = Duration::MAX;
                 for _ in 0..=retry {
                     // Each of them is also a request, so that the budget goes on.
-                    (0..10).for_each(|_| drop(filter.on_request(&mut request("GET"))));
+                    (0..10).for_each(|_| drop(filter.on_attempt(&mut request("GET"))));
                     let next = filter.on_outcome(&mut exchange, &Outcome::Answered(503));
                     let Next::RetryAfter(next) = next else { panic!("{next:?}") };
                     pause = next;
@@ -497,7 +510,10 @@ mod tests {
         let failed = Outcome::Answered(503);
         let few: usize = (0..4).map(|n| retries(&*cores[n % 2], "GET", &failed)).sum();
         assert_eq!(few, 3, "the minimum, over both");
-        (0..96).for_each(|n| drop(cores[n % 2].on_request(&mut request("GET"))));
+        // Those that are not sent on, as another filter answers them, add nothing to it.
+        (0..96).for_each(|_| drop(cores[0].on_request(&mut request("GET"))));
+        assert_eq!(retries(&*cores[0], "GET", &failed), 0);
+        (0..96).for_each(|n| drop(cores[n % 2].on_attempt(&mut request("GET"))));
         let more: usize = (0..20).map(|n| retries(&*cores[n % 2], "GET", &failed)).sum();
         let requests = 4 + 96 + 20;
         assert!((20..=requests / 5).contains(&(few + more)), "{few} + {more}");

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Driver, Framing, Gateway, Origin, chunked, dedent, eventually, forward_route, ok, refusing,
-    scenes,
+    Deaf, Driver, Framing, Gateway, Origin, chunked, dedent, eventually, forward_route, ok,
+    refusing, scenes,
 };
 
 scenes![
@@ -36,6 +36,7 @@ scenes![
     a_service_that_does_not_answer_lets_nobody_pass,
     a_refusal_is_one_however_long_it_is,
     an_attempt_has_its_own_time,
+    an_attempt_that_has_no_time_to_connect_has_sent_nothing,
     an_exchange_that_takes_too_long_is_answered_504,
     an_upload_that_takes_too_long_is_answered_408,
     a_slow_client_opens_no_breaker,
@@ -473,10 +474,12 @@ fn a_body_is_sent_again_when_that_is_asked_for(driver: Driver) {
 
 fn a_body_that_is_too_long_is_not_sent_again(driver: Driver) {
     let long = "x".repeat(300_000);
-    let origin = failing_twice();
-    let gateway = Gateway::forward_route(driver, &origin, REPLAY);
-    gateway.client().send(chunked("/", &[&long], &[])).answer().expect(503);
-    assert_eq!(origin.count(), 1);
+    for too_long in [200_001, 300_000] {
+        let origin = failing_twice();
+        let gateway = Gateway::forward_route(driver, &origin, REPLAY);
+        gateway.client().send(chunked("/", &[&long[..too_long]], &[])).answer().expect(503);
+        assert_eq!(origin.count(), 1);
+    }
     // Nor is one that nobody has asked for.
     let origin = failing_twice();
     let gateway = Gateway::forward_route(driver, &origin, "filters: [{retry: {max_retries: 2}}]");
@@ -636,6 +639,22 @@ fn an_attempt_has_its_own_time(driver: Driver) {
     gateway.get("/").expect_error(504);
     gateway.await_log(&["try_timeout"]);
     assert_eq!(silent.count(), 4);
+}
+
+/// So another endpoint is asked, whatever the method.
+fn an_attempt_that_has_no_time_to_connect_has_sent_nothing(driver: Driver) {
+    let (deaf, good) = (Deaf::new(), Origin::saying("good"));
+    let retry = "
+        filters:
+          - retry: {per_try_timeout: 300ms}
+    ";
+    let route = forward_route(&good, retry);
+    let target = format!("    targets:\n      - addr: http://{}\n", deaf.address);
+    let gateway = Gateway::start(driver, &route.replacen("    targets:\n", &target, 1));
+    let mut client = gateway.client();
+    for _ in 0..4 {
+        assert_eq!(client.post("/", b"hello").expect(200).text(), "good");
+    }
 }
 
 const TOTAL: &str = "

@@ -357,6 +357,9 @@ fn redirect_never_names_another_host(driver: Driver) {
           - name: moved
             regex: /moved(?<rest>.*)
             redirect: https://x.test${rest}
+          - name: parameter
+            pattern: /parameter/:host
+            redirect: https://x.test${host}/
         ",
     );
     for target in ["/old//evil.test", "/old///evil.test", "/old//evil.test/%2e%2e"] {
@@ -368,6 +371,7 @@ fn redirect_never_names_another_host(driver: Driver) {
     for target in ["/moved.evil.test", "/moved@evil.test", "/moved:81", "/moved-evil.test"] {
         gateway.get(target).expect_error(500);
     }
+    gateway.get("/parameter/.evil.test").expect_error(500);
     let moved = gateway.get("/moved/a@b").expect(302);
     assert_eq!(moved.field("location"), Some("https://x.test/a@b"));
 }

@@ -151,7 +151,7 @@ pub(crate) fn nearest<'a>(
 fn distance(word: &str, candidate: &str) -> usize {
     let begins = |long: &str, short: &str| short.len() >= 4 && long.starts_with(short);
     match begins(candidate, word) || begins(word, candidate) {
-        true => 1,
+        true => usize::from(word != candidate),
         false => strsim::damerau_levenshtein(word, candidate),
     }
 }
@@ -163,5 +163,19 @@ pub(crate) fn one_of(words: &[impl AsRef<str>], last: &str) -> String {
         [] => String::new(),
         [word] => word.clone(),
         [words @ .., word] => format!("{} {last} {word}", words.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_in_another_case_is_nearer_than_one_that_it_begins_with() {
+        let schemes = ["http", "https"];
+        assert_eq!(nearest("HTTPS", &schemes), Some("https"));
+        assert_eq!(nearest("Http", &schemes), Some("http"));
+        assert_eq!(nearest("httpss", &schemes), Some("http"));
+        assert_eq!(nearest("ftp", &["udp"]), None);
     }
 }

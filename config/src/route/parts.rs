@@ -53,7 +53,8 @@ fn ok() -> u16 {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Redirect")]
 pub(crate) struct RedirectFull {
-    /// A path or a whole URL: a template.
+    /// A path or a whole URL: a template. A request whose path would go on with the host of that
+    /// URL is answered 500: put a `/` between the two.
     to: Template,
     /// 301, 302, 303, 307 or 308.
     #[serde(default = "found")]

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::{Action, BuildError, Destination, Snapshot};
+use super::{Action, BuildError, Destination, Route, Snapshot};
 use crate::filter::Blueprint;
 use crate::shared::Shared;
 
@@ -53,9 +53,24 @@ pub(super) fn filters(snapshot: &Snapshot) -> Vec<BuildError> {
     of_list(&mut found, "global_filters", &snapshot.global_filters, routes, &mut before);
     for (at, route) in snapshot.routes.iter().enumerate() {
         let place = format!("routes[{at}].filters");
+        found.extend(same_upstream(snapshot, route, &place));
         of_list(&mut found, &place, &route.filters, routes, &mut before.clone());
     }
     found
+}
+
+/// A warning for each filter that has the route's only upstream asked in place of itself.
+fn same_upstream(snapshot: &Snapshot, route: &Route, place: &str) -> Vec<BuildError> {
+    let Action::Forward(Destination::Upstream(own)) = &route.action else { return Vec::new() };
+    let filters = route.filters.iter().enumerate();
+    let named = filters.filter_map(|(at, filter)| Some((at, filter.name(), filter.instead()?)));
+    let same = named.filter(|(_, _, (_, name))| snapshot.by_name.get(*name) == Some(own));
+    let warn = |(at, filter, (field, name))| BuildError {
+        path: format!("{place}[{at}].{filter}.{field}"),
+        message: format!("`{name}` is the upstream of the route itself: nobody else is asked"),
+        help: Some("name another one".to_owned()),
+    };
+    same.map(warn).collect()
 }
 
 /// What stands before a filter in its chain.
