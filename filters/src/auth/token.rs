@@ -22,6 +22,8 @@ const MAX_TRIED: usize = 8;
 /// What a token must say.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
+    /// It is signed with one of these, unless there are none: whichever key it is good with.
+    pub(super) algorithms: Vec<Algorithm>,
     /// `iss` is one of these, unless there are none.
     pub(super) issuer: Vec<String>,
     /// `aud` names one of these, unless there are none.
@@ -92,6 +94,9 @@ pub(super) fn verify(
         return Err(Fault::Malformed);
     };
     let header = Header::read(&object(header)?)?;
+    if !rules.algorithms.is_empty() && !rules.algorithms.contains(&header.algorithm) {
+        return Err(Fault::Algorithm);
+    }
     let signed = &token[..token.len() - signature.len() - 1];
     check_signature(signed.as_bytes(), signature, &header, keys, rules.may_be_new)?;
     let claims = object(payload)?;
