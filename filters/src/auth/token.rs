@@ -8,6 +8,7 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
+use ringway_engine::exchange::claim_of;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
@@ -194,7 +195,11 @@ fn check_claims(
     if !rules.audience.is_empty() && !audience {
         return Err(Fault::Audience);
     }
-    match rules.required.iter().all(|name| claims.get(name).is_some_and(|claim| !claim.is_null())) {
+    match rules
+        .required
+        .iter()
+        .all(|name| claim_of(claims, name).is_some_and(|claim| !claim.is_null()))
+    {
         true => Ok(until),
         false => Err(Fault::Missing),
     }

@@ -218,6 +218,11 @@ fn the_rules_are_held() {
         let found = check(&signed(&claims), &keys, &rules());
         assert_eq!(found.err(), expected, "{claims}");
     }
+    // As other settings do, these name what is inside of a claim, too.
+    let inner = Rules { required: vec!["realm.roles".to_owned()], ..any() };
+    assert!(check(&signed(&json!({"realm": {"roles": []}})), &keys, &inner).is_ok());
+    let lacking = check(&signed(&json!({"realm": {"roles": null}})), &keys, &inner);
+    assert_eq!(lacking, Err(Fault::Missing));
     // The key is for it, and the signature good.
     let other = Rules { algorithms: vec![Algorithm::HS512], ..any() };
     assert_eq!(check(&signed(&json!({})), &keys, &other), Err(Fault::Algorithm));
