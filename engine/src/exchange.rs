@@ -30,7 +30,7 @@ pub use answer::{Answer, AnswerBody};
 pub use coder::Coder;
 pub use edits::{BadHeader, Edits};
 pub use held::Hold;
-pub use identity::Identity;
+pub use identity::{Identity, claim_of};
 pub use request::Request;
 pub use response::Response;
 

@@ -14,8 +14,8 @@
 //!
 //! The service is sent `method` and `path`, without a body, with the `request_headers` of the
 //! request as the filters before this one left them, and with `X-Forwarded-Method`,
-//! `X-Forwarded-Proto`, `X-Forwarded-Host`, `X-Forwarded-Uri` and `X-Forwarded-For`, which tell what
-//! is asked, and by whom. `X-Forwarded-Uri` has the path as the routes see it, and the query.
+//! `X-Forwarded-Proto`, `X-Forwarded-Host`, `X-Forwarded-Uri` and `X-Forwarded-For`, which tell
+//! what is asked, and by whom. `X-Forwarded-Uri` has the path as the routes see it, and the query.
 //!
 //! When it answers 2xx, the request passes. `response_headers` are copied from that answer; what a
 //! client sent under those names, or names that programs take for them, is removed first. With
@@ -255,7 +255,7 @@ impl ForwardAuth {
         let request = &exchange.request;
         let mut headers = Vec::new();
         for name in &self.settings.request_headers {
-            // What a filter has said of who asks, and not what the client says (rule 17).
+            // What a filter has said of who asks, and not what the client says.
             let all = request.values(name);
             headers.extend(all.map(|value| (name.clone(), value.to_vec())));
         }

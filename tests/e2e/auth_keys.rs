@@ -17,6 +17,7 @@ use crate::harness::{
 
 scenes![
     a_set_is_fetched_again_for_a_new_key_and_outlives_an_outage,
+    only_the_algorithms_that_are_named_are_taken,
     many_who_bring_a_new_key_wait_for_one_fetch,
     slow_servers_of_keys_hold_no_passwords_up,
     a_set_outlives_a_reload_in_an_outage,
@@ -146,6 +147,22 @@ fn a_set_is_fetched_again_for_a_new_key_and_outlives_an_outage(driver: Driver) {
     assert_eq!(status(&mut client, &second.token()), 200);
 }
 
+/// Whatever else the keys of the set are for.
+fn only_the_algorithms_that_are_named_are_taken(driver: Driver) {
+    let pair = Pair::new("first");
+    let server = server(&Arc::new(Mutex::new(pair.set())));
+    let origin = Origin::saying("hi");
+    for (algorithms, expected) in [("ES256", 200), ("ES384, RS256", 401)] {
+        let url = format!("http://{}/keys", server.address);
+        let auth = format!(
+            "filters: [{{auth: {{type: jwt, jwks_url: \"{url}\", algorithms: [{algorithms}]}}}}]\n"
+        );
+        let gateway = Gateway::forward_route(driver, &origin, &auth);
+        let answer = gateway.client().get_with("/", &[&pair.token()]);
+        assert_eq!(answer.status, expected, "{algorithms}: {}", answer.text());
+    }
+}
+
 fn many_who_bring_a_new_key_wait_for_one_fetch(driver: Driver) {
     let (first, second) = (Pair::new("first"), Pair::new("second"));
     let gate = Gate::default();
@@ -199,10 +216,8 @@ fn slow_servers_of_keys_hold_no_passwords_up(driver: Driver) {
     let right = "Authorization: Basic YWxpY2U6c2VjcmV0";
     gateway.client().get_with("/c", &[right]).expect(200);
     // That did not wait until the servers were given up.
-    for client in &mut waiting {
-        gate.open();
-        client.answer().expect(200);
-    }
+    servers.iter().for_each(|_| gate.open());
+    waiting.iter_mut().for_each(|client| drop(client.answer().expect(200)));
 }
 
 /// The filters of two routes share the set of one URL, and so do those before and after a reload.

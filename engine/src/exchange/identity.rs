@@ -17,11 +17,7 @@ pub struct Identity {
 impl Identity {
     /// The claim of this name, or what is inside of claims: `realm_access.roles`.
     pub fn claim(&self, name: &str) -> Option<&Value> {
-        if let Some(claim) = self.claims.get(name) {
-            return Some(claim);
-        }
-        let (outer, inner) = name.split_once('.')?;
-        inner.split('.').try_fold(self.claims.get(outer)?, |claim, step| claim.get(step))
+        claim_of(&self.claims, name)
     }
 
     /// Appends a claim as text: a string as it is, a number or a truth as JSON writes it, a list
@@ -36,6 +32,15 @@ impl Identity {
         }
         appended
     }
+}
+
+/// The claim of this name among these, or what is inside of one.
+pub fn claim_of<'c>(claims: &'c serde_json::Map<String, Value>, name: &str) -> Option<&'c Value> {
+    if let Some(claim) = claims.get(name) {
+        return Some(claim);
+    }
+    let (outer, inner) = name.split_once('.')?;
+    inner.split('.').try_fold(claims.get(outer)?, |claim, step| claim.get(step))
 }
 
 fn append_json(value: &Value, out: &mut Vec<u8>) -> bool {

@@ -163,6 +163,7 @@ impl Settings {
             place: Place::new(self.from.as_ref(), "Bearer", Place::Authorization("Bearer")),
             forward: self.forward.unwrap_or(true),
             rules: Rules {
+                algorithms: local.algorithms.clone(),
                 issuer: some_of("issuer", self.issuer.as_ref())?,
                 audience: some_of("audience", self.audience.as_ref())?,
                 leeway: leeway.0.as_secs_f64(),

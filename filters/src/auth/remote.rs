@@ -103,7 +103,8 @@ impl Remote {
     /// Begins a fetch when its time has come.
     pub(super) fn refresh(&self) {
         let every = self.every;
-        Fetch::start(&self.set, |last| if last.failed { RETRY.min(every) } else { every });
+        let pause = |last: &Last| if last.failed { RETRY.min(every) } else { every };
+        Fetch::start(&self.set, |last| last.is_over(pause(last)));
     }
 
     /// Has the set fetched because a token names a key that is not in it, or waits for a fetch
@@ -116,9 +117,11 @@ impl Remote {
             if !before.is_over(cooldown) {
                 return false;
             }
-            // A thread that was made here would run on this core only.
-            let set = set.clone();
-            if compute(core, move || Fetch::start(&set, |_| cooldown)).await.is_none() {
+            // A thread that was made here would run on this core only. Where the set has been
+            // fetched before this comes to that, it is fetched.
+            let (set, began) = (set.clone(), before.began);
+            let due = move |last: &Last| last.began == began && last.is_over(cooldown);
+            if compute(core, move || Fetch::start(&set, due)).await.is_none() {
                 return false;
             }
         }
@@ -154,12 +157,16 @@ impl Drop for Fetch {
 }
 
 impl Fetch {
-    /// Begins one, unless one is under way or the last one began less than `pause` ago. It runs on
-    /// a thread of its own, so that nobody else waits for a slow server: passwords neither.
-    fn start(set: &Shared<Set>, pause: impl FnOnce(&Last) -> Duration) {
+    /// Begins one, unless one is under way or, going by the last one, none is due. It runs on a
+    /// thread of its own, so that nobody else waits for a slow server: passwords neither.
+    fn start(set: &Shared<Set>, due: impl Fn(&Last) -> bool) {
+        let is_due = || due(&set.last.get());
+        // First without raising the flag, for which requests wait.
+        if !is_due() {
+            return;
+        }
         let Some(fetch) = set.fetching.raise().then(|| Fetch(set.clone())) else { return };
-        let last = set.last.get();
-        if !last.is_over(pause(&last)) {
+        if !is_due() {
             return;
         }
         let thread = std::thread::Builder::new().name("ringway-jwks".to_owned());

@@ -8,6 +8,7 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
+use ringway_engine::exchange::claim_of;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
@@ -22,6 +23,8 @@ const MAX_TRIED: usize = 8;
 /// What a token must say.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
+    /// It is signed with one of these, unless there are none: whichever key it is good with.
+    pub(super) algorithms: Vec<Algorithm>,
     /// `iss` is one of these, unless there are none.
     pub(super) issuer: Vec<String>,
     /// `aud` names one of these, unless there are none.
@@ -92,6 +95,9 @@ pub(super) fn verify(
         return Err(Fault::Malformed);
     };
     let header = Header::read(&object(header)?)?;
+    if !rules.algorithms.is_empty() && !rules.algorithms.contains(&header.algorithm) {
+        return Err(Fault::Algorithm);
+    }
     let signed = &token[..token.len() - signature.len() - 1];
     check_signature(signed.as_bytes(), signature, &header, keys, rules.may_be_new)?;
     let claims = object(payload)?;
@@ -189,7 +195,11 @@ fn check_claims(
     if !rules.audience.is_empty() && !audience {
         return Err(Fault::Audience);
     }
-    match rules.required.iter().all(|name| claims.get(name).is_some_and(|claim| !claim.is_null())) {
+    match rules
+        .required
+        .iter()
+        .all(|name| claim_of(claims, name).is_some_and(|claim| !claim.is_null()))
+    {
         true => Ok(until),
         false => Err(Fault::Missing),
     }

@@ -72,7 +72,8 @@ pub struct Settings {
     pub leeway: Option<Period>,
     /// `jwt`: whether a token must have an end (`exp`). True if left out.
     pub require_expiry: Option<bool>,
-    /// `jwt`: claims that must be in a token, whatever they say.
+    /// `jwt`: claims that must be in a token, whatever they say; `realm_access.roles` is what is
+    /// inside of one.
     pub required_claims: Vec<String>,
     /// `jwt`: headers in which the upstream is told these claims, by claim: `{sub: X-User-ID}`. A
     /// claim that is not there, or is none that a header can hold, leaves its header away;

@@ -187,6 +187,7 @@ fn times_are_numbers() {
 fn the_rules_are_held() {
     let keys = Keys::secret(SECRET);
     let rules = || Rules {
+        algorithms: vec![Algorithm::HS512, Algorithm::HS256],
         issuer: vec!["a".to_owned(), "b".to_owned()],
         audience: vec!["x".to_owned(), "y".to_owned()],
         leeway: 10.0,
@@ -217,6 +218,14 @@ fn the_rules_are_held() {
         let found = check(&signed(&claims), &keys, &rules());
         assert_eq!(found.err(), expected, "{claims}");
     }
+    // As other settings do, these name what is inside of a claim, too.
+    let inner = Rules { required: vec!["realm.roles".to_owned()], ..any() };
+    assert!(check(&signed(&json!({"realm": {"roles": []}})), &keys, &inner).is_ok());
+    let lacking = check(&signed(&json!({"realm": {"roles": null}})), &keys, &inner);
+    assert_eq!(lacking, Err(Fault::Missing));
+    // The key is for it, and the signature good.
+    let other = Rules { algorithms: vec![Algorithm::HS512], ..any() };
+    assert_eq!(check(&signed(&json!({})), &keys, &other), Err(Fault::Algorithm));
 }
 
 #[test]
