@@ -123,7 +123,8 @@ fn each(case: &Case, tool: &[&str]) -> f64 {
 fn count(case: &Case, tool: &[&str], requests: u64) -> u64 {
     let worker = Arc::new(OnceLock::new());
     let origin = origin(worker.clone());
-    // Where nobody else makes files: the gateway hears of each one beside its own, and that allocates.
+    // Where nobody else makes files: the gateway hears of each one beside its own, and that
+    // allocates.
     let mut file = tempfile::Builder::new();
     let file = file.suffix(".yaml").tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let yaml = format!(
