@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     stdin: bool,
     /// Whose key it is: the name under which limits, logs and the upstream know the client
-    #[arg(long, value_name = "NAME", default_value = "CLIENT")]
+    #[arg(long, value_name = "NAME", default_value = "CLIENT", value_parser = parse_name)]
     name: String,
 }
 
@@ -47,6 +47,14 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     }
 }
 
+/// The file takes no other names.
+fn parse_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err("write a name without line breaks and the like".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 fn made() -> Result<String, String> {
     let key = ringway_filters::random_key().map_err(str::to_owned)?;
     out(format_args!("key: {key}\n\n# under `consumers:` of `auth: {{type: api_key}}`\n"));
@@ -56,12 +64,16 @@ fn made() -> Result<String, String> {
 fn read() -> Result<String, String> {
     let mut text = String::new();
     std::io::stdin()
-        .take(MAX_KEY)
+        .take(MAX_KEY + 1)
         .read_to_string(&mut text)
         .map_err(|error| format!("the key cannot be read: {error}"))?;
     let key = text.lines().next().unwrap_or_default();
     match key {
         "" => Err("there is no key on standard input".to_owned()),
+        // What was read of it would have another hash.
+        key if key.len() as u64 > MAX_KEY => {
+            Err(format!("the key is longer than {MAX_KEY} bytes, which no header should be"))
+        }
         key if key.trim() != key || key.contains(char::is_control) => {
             Err("no header can hold this key: it has white space around it or control characters \
                  in it"

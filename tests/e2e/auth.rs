@@ -563,8 +563,13 @@ fn a_new_key_is_shown_once_with_its_hash() {
     let key = said.lines().find_map(|line| line.strip_prefix("key: ")).unwrap();
     let line = said.lines().find(|line| line.contains("key_hash:")).unwrap();
     assert!(line.ends_with(&hashed(key.trim())), "{said}");
-    for wrong in ["", "\n", " padded \n"] {
+    // A key that is only read in part would be hashed in part.
+    for wrong in ["", "\n", " padded \n", &"k".repeat(10_000)] {
         let (code, said) = crate::cli::ringway_reading(&["hash-key", "--stdin"], wrong);
-        assert_eq!(code, Some(1), "{wrong:?}: {said}");
+        assert_eq!((code, said.contains("key_hash")), (Some(1), false), "{wrong:?}: {said}");
+    }
+    for name in ["", "a\nb"] {
+        let (code, said) = crate::cli::ringway_reading(&["hash-key", "--name", name], "");
+        assert_eq!((code, said.contains("key:")), (Some(2), false), "{name:?}: {said}");
     }
 }
