@@ -99,20 +99,27 @@ fn five_failures_open_the_breaker_and_a_probe_closes_it(driver: Driver) {
 
 fn workers_share_one_breaker(driver: Driver) {
     let (origin, on) = switched();
-    let breaker = "
+    let open = |timeout: &str| {
+        let breaker = format!(
+            "
         filters:
-          - circuit_breaker: {threshold: 6, timeout: 1s}
-    ";
-    let yaml = format!("workers:\n  count: 2\n{}", forward_route(&origin, breaker));
-    let gateway = Gateway::start(driver, &yaml);
-    // With `accept: balance` clients that stay are spread over both workers.
-    let mut clients: Vec<_> = (0..8).map(|_| gateway.client()).collect();
-    for client in &mut clients[..6] {
-        assert_eq!(client.get("/").expect(503).text(), "no");
-    }
-    on.store(true, Ordering::SeqCst);
+          - circuit_breaker: {{threshold: 6, timeout: {timeout}}}
+        "
+        );
+        let yaml = format!("workers:\n  count: 2\n{}", forward_route(&origin, &breaker));
+        let gateway = Gateway::start(driver, &yaml);
+        // With `accept: balance` clients that stay are spread over both workers.
+        let mut clients: Vec<_> = (0..8).map(|_| gateway.client()).collect();
+        for client in &mut clients[..6] {
+            assert_eq!(client.get("/").expect(503).text(), "no");
+        }
+        (gateway, clients)
+    };
+    let (_gateway, mut clients) = open("1d");
     clients.iter_mut().for_each(|client| drop(client.get("/").expect_error(503)));
     assert_eq!(origin.count(), 6);
+    let (_gateway, mut clients) = open("1s");
+    on.store(true, Ordering::SeqCst);
     eventually("the breaker closes", || clients[0].get("/").status == 200);
     clients.iter_mut().for_each(|client| drop(client.get("/").expect(200)));
 }
