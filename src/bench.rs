@@ -1,5 +1,6 @@
 //! `ringway bench`: the same work through Ringway and the gateways that it is compared with.
 
+mod client;
 mod load;
 mod measure;
 mod origin;
