@@ -6,8 +6,9 @@
 //! operation by value and comes back with its result.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
-use crate::limits::{IDLE_READ, LARGE_BUFFER, POOLED_BUFFERS, USUAL_BUFFER};
+use crate::limits::{HUGE_BUFFER, IDLE_READ, LARGE_BUFFER, LOANS, POOLED_BUFFERS, USUAL_BUFFER};
 
 /// Bytes from `start` up to the end of `bytes`; the spare capacity behind takes what is read.
 #[derive(Debug, Default)]
@@ -114,6 +115,16 @@ pub struct Buffers {
     idle: RefCell<Vec<Buffer>>,
     usual: RefCell<Vec<Buffer>>,
     large: RefCell<Vec<Buffer>>,
+    huge: RefCell<Vec<Buffer>>,
+    /// One reference for each loan, and this one.
+    lent: Rc<()>,
+}
+
+/// The right to huge buffers. It is held beside them, because a buffer whose operation is given up
+/// with its future does not come back.
+#[derive(Debug)]
+pub(crate) struct Loan {
+    _lent: Rc<()>,
 }
 
 impl Buffers {
@@ -130,6 +141,14 @@ impl Buffers {
     /// A buffer for relaying a body of more than a few reads.
     pub fn large(&self) -> Buffer {
         take(&self.large, LARGE_BUFFER)
+    }
+
+    /// A buffer for relaying a long body in few pieces, where `loan` is one or can become one.
+    pub(crate) fn huge(&self, loan: &mut Option<Loan>) -> Option<Buffer> {
+        if loan.is_none() && Rc::strong_count(&self.lent) <= LOANS {
+            *loan = Some(Loan { _lent: self.lent.clone() });
+        }
+        loan.as_ref().map(|_| take(&self.huge, HUGE_BUFFER))
     }
 
     /// A buffer for so many bytes. A vector that has to grow belongs to no class, and its memory
@@ -169,6 +188,7 @@ impl Buffers {
             IDLE_READ => &self.idle,
             USUAL_BUFFER => &self.usual,
             LARGE_BUFFER => &self.large,
+            HUGE_BUFFER => &self.huge,
             _ => return,
         };
         let mut stock = stock.borrow_mut();
@@ -201,5 +221,21 @@ mod tests {
         grown.extend(&vec![0; IDLE_READ + 1]);
         buffers.give(grown);
         assert_eq!(buffers.idle().capacity(), IDLE_READ, "a grown buffer does not come back");
+    }
+
+    #[test]
+    fn huge_buffers_are_for_a_few_and_a_loan_ends_with_its_holder() {
+        let buffers = Buffers::default();
+        let mut loans: Vec<Option<Loan>> = (0..LOANS).map(|_| None).collect();
+        let mut huge: Vec<_> = loans.iter_mut().map(|loan| buffers.huge(loan).unwrap()).collect();
+        assert!(buffers.huge(&mut None).is_none(), "one too many");
+        assert!(buffers.huge(&mut loans[0]).is_some(), "who has a loan may have a second");
+        // Its buffer is lost in an operation that was given up.
+        huge.pop();
+        loans.pop();
+        assert_eq!(buffers.huge(&mut None).unwrap().capacity(), HUGE_BUFFER);
+        let block = huge[0].tail().as_ptr();
+        buffers.give(huge.swap_remove(0));
+        assert_eq!(buffers.huge(&mut loans[0]).unwrap().tail().as_ptr(), block);
     }
 }

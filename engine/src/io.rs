@@ -125,21 +125,12 @@ impl Reader<'_> {
     /// As [`Reader::read`].
     pub(crate) async fn read_when_ready(&mut self, buffer: &mut Buffer) -> io::Result<usize> {
         loop {
-            let room = buffer.tail().spare_capacity_mut();
-            debug_assert!(!room.is_empty(), "a read into nothing looks like the end");
-            match self.watch.receive(room) {
+            match self.read_at_once(buffer) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Ok(0) | Err(_) if self.watch.read_expired() || self.watch.is_over() => {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
-                Ok(n) => {
-                    let bytes = buffer.tail();
-                    // SAFETY: `receive` has initialised the first `n` bytes of the spare part.
-                    unsafe { bytes.set_len(bytes.len() + n) };
-                    return Ok(n);
-                }
-                Err(e) => return Err(e),
+                other => return other,
             }
             // SAFETY: the halves of a stream share it on one thread; waiting for readiness takes
             // it by shared reference, as the other half's operations do with its descriptor, and
@@ -147,6 +138,26 @@ impl Reader<'_> {
             let stream = unsafe { &*self.half.0.get() };
             stream.readable(false).await?;
         }
+    }
+
+    /// Reads what has come already into the spare part of `buffer`; 0 is the end of the stream,
+    /// or of what came before the deadline.
+    ///
+    /// # Errors
+    /// The system's error, `WouldBlock` when nothing has come.
+    pub(crate) fn read_at_once(&mut self, buffer: &mut Buffer) -> io::Result<usize> {
+        let room = buffer.tail().spare_capacity_mut();
+        debug_assert!(!room.is_empty(), "a read into nothing looks like the end");
+        let n = loop {
+            match self.watch.receive(room) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        let bytes = buffer.tail();
+        // SAFETY: `receive` has initialised the first `n` bytes of the spare part.
+        unsafe { bytes.set_len(bytes.len() + n) };
+        Ok(n)
     }
 
     /// Sets the deadline of this and the following reads.

@@ -20,6 +20,19 @@ pub const HEAD_GROWS: usize = 1024;
 /// Bytes. Enough that a long body costs few operations, small enough to stay in the L2 cache.
 pub const LARGE_BUFFER: usize = 64 * 1024;
 
+/// Bytes. Each send wakes the receiver and each read tells the sender of new room: with a quarter
+/// as many of both a long body costs about a fifth less, and larger ones gain no more. Too much to
+/// have for everybody, so only [`LOANS`] bodies a core have it at a time.
+pub const HUGE_BUFFER: usize = 256 * 1024;
+
+/// Bodies of one core that may be relayed in huge buffers at the same time, one or two each; the
+/// others go in large ones. What that comes to is 32 MiB.
+pub const LOANS: usize = 64;
+
+/// Bytes. What framing may add to a piece of a body that is read from chunks and written in
+/// chunks: the beginning and the end of a chunk that the piece only continues, and the last chunk.
+pub const CHUNK_GROWS: usize = 32;
+
 /// Buffers of each size that a core keeps in stock; more are freed.
 pub const POOLED_BUFFERS: usize = 256;
 
@@ -187,5 +200,6 @@ pub const SWEPT_CONNECTIONS: usize = 128;
 pub const CLOSED_AT_ONCE: usize = 96;
 
 const _: () = assert!(IDLE_READ < USUAL_BUFFER && USUAL_BUFFER < LARGE_BUFFER);
+const _: () = assert!(2 * (LARGE_BUFFER + CHUNK_GROWS) <= HUGE_BUFFER);
 const _: () = assert!(COMPLETIONS >= SUBMISSIONS);
 const _: () = assert!(ENDPOINT_PAUSE_FIRST.as_millis() < ENDPOINT_PAUSE_MOST.as_millis());

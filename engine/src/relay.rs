@@ -13,7 +13,7 @@ use crate::clock;
 use crate::http1::chunked::{self, Decoder, Event};
 use crate::http1::{Body, ChunkError};
 use crate::io::{Reader, Writer};
-use crate::limits::{BODY_RATE_GRACE, LARGE_BUFFER, USUAL_BUFFER};
+use crate::limits::{BODY_RATE_GRACE, CHUNK_GROWS, HUGE_BUFFER, LARGE_BUFFER, USUAL_BUFFER};
 use crate::message::reads_as;
 
 /// How a body goes out.
@@ -282,9 +282,14 @@ pub(crate) async fn relay(
     buffers: &Buffers,
 ) -> Result<(), RelayError> {
     let mut out = Buffer::default();
+    let mut loan = None;
     let result = async {
         while !incoming.is_done() {
             if input.is_empty() {
+                let much = incoming.remaining().is_some_and(|n| n > LARGE_BUFFER as u64);
+                if much && framing != Framing::Chunked && input.capacity() < HUGE_BUFFER {
+                    exchange(input, buffers.huge(&mut loan), buffers);
+                }
                 read_more(reader, input, incoming, bounds, buffers).await?;
             }
             if input.is_empty() {
@@ -296,11 +301,12 @@ pub(crate) async fn relay(
                 input.clear();
                 continue;
             } else {
-                if out.capacity() == 0 {
-                    out = buffers.large();
+                let room = input.len() + CHUNK_GROWS;
+                if out.capacity() < room {
+                    let huge = if room > LARGE_BUFFER { buffers.huge(&mut loan) } else { None };
+                    exchange(&mut out, huge.or_else(|| Some(buffers.holding(room))), buffers);
                 }
-                let used = incoming.take(input.filled(), framing, out.tail());
-                input.consume(used.map_err(RelayError::Coding)?);
+                take_what_waits(reader, input, incoming, framing, &mut out)?;
                 check_size(incoming, bounds)?;
             }
             write(writer, &mut out, bounds).await?;
@@ -310,7 +316,56 @@ pub(crate) async fn relay(
     }
     .await;
     buffers.give(out);
+    if input.is_empty() {
+        // The exchange may go on for long, and without the loan.
+        buffers.give(std::mem::take(input));
+    }
     result
+}
+
+/// Puts `other`, if there is one, in the place of the empty `buffer`.
+fn exchange(buffer: &mut Buffer, other: Option<Buffer>, buffers: &Buffers) {
+    if let Some(other) = other {
+        buffers.give(std::mem::replace(buffer, other));
+    }
+}
+
+/// Takes what `input` has of the body into `out`, framed as `framing`. Behind a read that filled
+/// its buffer there is more as a rule: where `out` has room for it, what waits already goes in the
+/// same send. Two reads a send measured best: with three, `out` is cold before it is sent.
+fn take_what_waits(
+    reader: &mut Reader<'_>,
+    input: &mut Buffer,
+    incoming: &mut Incoming,
+    framing: Framing,
+    out: &mut Buffer,
+) -> Result<(), RelayError> {
+    let full = input.spare() == 0;
+    take(input, incoming, framing, out)?;
+    let room = input.is_empty() && out.spare() >= input.capacity() + CHUNK_GROWS;
+    if full && room && !incoming.is_done() {
+        match reader.read_at_once(input) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            // The end comes again when it is waited for.
+            Ok(0) => {}
+            read => {
+                read.map_err(RelayError::Read)?;
+                take(input, incoming, framing, out)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn take(
+    input: &mut Buffer,
+    incoming: &mut Incoming,
+    framing: Framing,
+    out: &mut Buffer,
+) -> Result<(), RelayError> {
+    let used = incoming.take(input.filled(), framing, out.tail());
+    input.consume(used.map_err(RelayError::Coding)?);
+    Ok(())
 }
 
 /// Refuses what is longer than allowed.

@@ -8,6 +8,7 @@ scenes![
     chunked_answers_pass_with_trailers,
     forbidden_trailers_are_dropped,
     what_a_filter_replaces_comes_in_no_trailer,
+    long_bodies_pass_in_any_framing,
     answers_until_close_pass,
     answers_of_http_1_0_pass,
     chunks_are_undone_for_http_1_0,
@@ -108,6 +109,44 @@ fn what_a_filter_replaces_comes_in_no_trailer(driver: Driver) {
         let kept = [("X-Seen".to_owned(), "2".to_owned()), ("X-Sum".to_owned(), "42".to_owned())];
         assert_eq!(request.trailers, kept);
     }
+}
+
+/// Long enough for the largest buffers, in chunks that fit nothing; each byte tells its place.
+fn long_bodies_pass_in_any_framing(driver: Driver) {
+    let body: String = (0..400_000).map(|number| format!("{number:07}")).collect();
+    let mut chunks = Vec::new();
+    let mut rest = body.as_str();
+    for size in [7, 16_384, 65_536, 300_001].iter().cycle() {
+        let (chunk, behind) = rest.split_at(rest.len().min(*size));
+        chunks.push(chunk);
+        rest = behind;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    let sent = chunked("/", &chunks, &["X-Sum: 42"]);
+    let head = sent.find("\r\n\r\n").unwrap();
+    let coded = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked{}", &sent[head..]);
+    let open = format!("HTTP/1.1 200 OK\r\n\r\n{body}");
+    let origin = Origin::script(move |connection| {
+        while let Some(request) = connection.request()? {
+            match request.target.as_str() {
+                "/open" => return connection.write(&open),
+                _ => connection.write(&coded)?,
+            }
+        }
+        Ok(())
+    });
+    let gateway = Gateway::forward(driver, &origin);
+    let mut client = gateway.client();
+    let answer = client.send(&sent).answer().expect(200);
+    assert!(answer.text() == body, "{} bytes came back", answer.body.len());
+    assert_eq!(answer.trailers, [("X-Sum".to_owned(), "42".to_owned())]);
+    let request = origin.request();
+    assert!(request.body == body.as_bytes(), "{} bytes came up", request.body.len());
+    assert_eq!(request.trailers, [("X-Sum".to_owned(), "42".to_owned())]);
+    let answer = client.get("/open").expect(200);
+    assert!(answer.text() == body, "{} bytes came until the close", answer.body.len());
 }
 
 fn answers_until_close_pass(driver: Driver) {
