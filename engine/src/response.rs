@@ -63,6 +63,9 @@ impl Response<'_> {
         let mut out = worker.buffers.holding(exchange.response.raw.len() + HEAD_GROWS);
         self.write_head(exchange, framing, close, out.tail());
         let mut down = Incoming::new(self.body);
+        if self.body == Body::Chunked {
+            down.withhold(exchange.response.edits.replaced(), &worker.buffers);
+        }
         let mut coded = coder.map(|coder| Coded::new(coder, framing));
         let came = &exchange.response.raw()[exchange.response.head.len..];
         let taken = match &mut coded {
@@ -85,6 +88,7 @@ impl Response<'_> {
             });
             alongside(upload.as_mut(), rest).await
         };
+        down.give_back(&worker.buffers);
         exchange.response.sent = coded.map_or(down.received(), |coded| coded.sent());
         let times = &mut exchange.times;
         times.last_byte = if whole { times.first_byte } else { Some(clock::now()) };

@@ -8,6 +8,7 @@ scenes![
     chunked_answers_pass_with_trailers,
     forbidden_trailers_are_dropped,
     what_a_filter_replaces_comes_in_no_trailer,
+    what_a_filter_replaces_of_an_answer_comes_in_no_trailer,
     long_bodies_pass_in_any_framing,
     answers_until_close_pass,
     answers_of_http_1_0_pass,
@@ -108,6 +109,24 @@ fn what_a_filter_replaces_comes_in_no_trailer(driver: Driver) {
     for request in origin.requests() {
         let kept = [("X-Seen".to_owned(), "2".to_owned()), ("X-Sum".to_owned(), "42".to_owned())];
         assert_eq!(request.trailers, kept);
+    }
+}
+
+fn what_a_filter_replaces_of_an_answer_comes_in_no_trailer(driver: Driver) {
+    let origin = Origin::answering(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\
+         x-secret: 1\r\nX_Secret: 2\r\nX-Role: admin\r\nX-Sum: 42\r\n\r\n",
+    );
+    let filters = "
+        global_filters:
+          - headers: {response: {remove: [X-Secret], set: {X-Role: guest}}}
+    ";
+    let gateway = Gateway::forward_with(driver, &origin, filters);
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        let answer = client.get("/").expect(200);
+        assert_eq!((answer.text().as_str(), answer.field("x-role")), ("abc", Some("guest")));
+        assert_eq!(answer.trailers, [("X-Sum".to_owned(), "42".to_owned())]);
     }
 }
 
