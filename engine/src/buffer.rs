@@ -182,6 +182,12 @@ impl Buffers {
         wider
     }
 
+    /// Puts `other` in the place of `buffer`, which is empty and is taken back.
+    pub(crate) fn replace(&self, buffer: &mut Buffer, other: Buffer) {
+        debug_assert!(buffer.is_empty(), "its bytes would be lost");
+        self.give(std::mem::replace(buffer, other));
+    }
+
     /// Takes a buffer back. One that grew beyond its class is freed.
     pub fn give(&self, mut buffer: Buffer) {
         let stock = match buffer.capacity() {

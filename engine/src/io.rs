@@ -154,9 +154,8 @@ impl Reader<'_> {
                 other => break other?,
             }
         };
-        let bytes = buffer.tail();
         // SAFETY: `receive` has initialised the first `n` bytes of the spare part.
-        unsafe { bytes.set_len(bytes.len() + n) };
+        unsafe { buffer.set_init(n) };
         Ok(n)
     }
 

@@ -287,8 +287,12 @@ pub(crate) async fn relay(
         while !incoming.is_done() {
             if input.is_empty() {
                 let much = incoming.remaining().is_some_and(|n| n > LARGE_BUFFER as u64);
-                if much && framing != Framing::Chunked && input.capacity() < HUGE_BUFFER {
-                    exchange(input, buffers.huge(&mut loan), buffers);
+                if much
+                    && framing != Framing::Chunked
+                    && input.capacity() < HUGE_BUFFER
+                    && let Some(huge) = buffers.huge(&mut loan)
+                {
+                    buffers.replace(input, huge);
                 }
                 read_more(reader, input, incoming, bounds, buffers).await?;
             }
@@ -304,7 +308,7 @@ pub(crate) async fn relay(
                 let room = input.len() + CHUNK_GROWS;
                 if out.capacity() < room {
                     let huge = if room > LARGE_BUFFER { buffers.huge(&mut loan) } else { None };
-                    exchange(&mut out, huge.or_else(|| Some(buffers.holding(room))), buffers);
+                    buffers.replace(&mut out, huge.unwrap_or_else(|| buffers.holding(room)));
                 }
                 take_what_waits(reader, input, incoming, framing, &mut out)?;
                 check_size(incoming, bounds)?;
@@ -321,13 +325,6 @@ pub(crate) async fn relay(
         buffers.give(std::mem::take(input));
     }
     result
-}
-
-/// Puts `other`, if there is one, in the place of the empty `buffer`.
-fn exchange(buffer: &mut Buffer, other: Option<Buffer>, buffers: &Buffers) {
-    if let Some(other) = other {
-        buffers.give(std::mem::replace(buffer, other));
-    }
 }
 
 /// Takes what `input` has of the body into `out`, framed as `framing`. Behind a read that filled
@@ -385,7 +382,7 @@ pub(crate) async fn read_more(
     let long = incoming.remaining().is_none_or(|n| n > USUAL_BUFFER as u64);
     let room = if long { LARGE_BUFFER } else { USUAL_BUFFER };
     if input.capacity() < room {
-        buffers.give(std::mem::replace(input, buffers.holding(room)));
+        buffers.replace(input, buffers.holding(room));
     }
     reader.within(time_to_read(incoming, bounds));
     let began = bounds.measured_from();

@@ -164,7 +164,7 @@ async fn read_when_ready(
     buffers: &Buffers,
 ) -> Result<(), RelayError> {
     if up.input.capacity() < USUAL_BUFFER {
-        buffers.give(std::mem::replace(&mut up.input, buffers.usual()));
+        buffers.replace(&mut up.input, buffers.usual());
     }
     reader.within(time_to_read(&up.body, bounds));
     let began = bounds.measured_from();
