@@ -28,9 +28,12 @@ pub(super) fn prepare(program: &Path, setup: &Setup) -> io::Result<Prepared> {
     }
     // A worker is pinned to the core of its number, counted from the right.
     let masks: Vec<_> = setup.cores.iter().map(|&core| format!("{:b}", 1_u64 << core)).collect();
+    // Started by root it gives its workers to a user who may have no way into this folder, and
+    // breaks off what it has to put into a file there.
+    let user = if rustix::process::geteuid().is_root() { "user root;\n" } else { "" };
     let text = format!(
         "daemon off;
-worker_processes {workers};
+{user}worker_processes {workers};
 worker_cpu_affinity {masks};
 worker_rlimit_nofile 65536;
 pid {folder}/nginx.pid;
