@@ -279,10 +279,11 @@ fn run_row(plan: &Plan, row: &Row, peers: &[Peer]) -> Result<RowReport, String> 
     let progress = Progress::stderr();
     let work = async {
         let origin = Origin::start()?;
-        measure::row(plan, row, peers, &origin, &progress).await
+        let entries = measure::row(plan, row, peers, &origin, &progress).await?;
+        origin.end().await?;
+        Ok(entries)
     };
-    let entries = on_runtime(work).and_then(|entries| entries);
-    match entries {
+    match on_runtime(work).and_then(|entries| entries) {
         Ok(entries) => Ok(RowReport::new(row, entries)),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Err("interrupted".to_owned()),
         Err(error) => Err(format!("{}: {error}", row.name)),

@@ -21,6 +21,9 @@ use crate::paint::Progress;
 /// How long a load runs before it is counted.
 pub(super) const WARM_UP: Duration = Duration::from_millis(300);
 
+/// How long all idle connections may take to be answered.
+const IDLE_ANSWERS: Duration = Duration::from_secs(60);
+
 /// How a comparison is run.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
@@ -294,7 +297,7 @@ async fn turn(
     let (to, answer) = (contender.address, Some(row.ask.answer()));
     let load = |pattern, connections| Load { to, pattern, connections, request, answer };
     let time = Duration::from_secs_f64(plan.seconds);
-    let accepted = origin.accepted.get();
+    let accepted = origin.accepted();
     let mut bytes_per_connection = None;
     let (outcome, before, after) = match row.work {
         Work::Load(pattern, connections) => running(load(pattern, connections), time, &usage).await,
@@ -318,11 +321,11 @@ async fn turn(
         }
         Work::Idle(connections) => {
             let load = load(Pattern::KeepAlive, connections);
-            let idle = Idle::open(&load).await?;
+            let idle = answered(Idle::open(&load)).await??;
             let before = usage();
             let held = gateway.map(|gateway| before.rss.saturating_sub(gateway.start.rss));
             bytes_per_connection = held.map(|held| held as f64 / connections as f64);
-            let outcome = idle.burst(&load).await;
+            let outcome = answered(idle.burst(&load)).await?;
             (outcome, before, usage())
         }
     };
@@ -337,7 +340,7 @@ async fn turn(
         p99_us: at(0.99),
         p999_us: at(0.999),
         peak_rss_bytes: gateway.map_or(0, |gateway| gateway.process.peak()),
-        upstream_connections: origin.accepted.get() - accepted,
+        upstream_connections: origin.accepted() - accepted,
         errors: outcome.errors,
         first_error: outcome.first_error,
         busy: used.map(|used| used.as_secs_f64() / seconds / row.workers as f64),
@@ -355,6 +358,15 @@ async fn running(load: Load, time: Duration, usage: &dyn Fn() -> Usage) -> (Outc
     let after = usage();
     running.stop().await;
     (outcome, before, after)
+}
+
+/// Waits for answers on all idle connections, but not for ever.
+async fn answered<T>(work: impl Future<Output = T>) -> io::Result<T> {
+    let answered = monoio::time::timeout(IDLE_ANSWERS, work).await;
+    answered.map_err(|_| {
+        let seconds = IDLE_ANSWERS.as_secs();
+        io::Error::other(format!("not every idle connection was answered within {seconds} s"))
+    })
 }
 
 /// The middle of some numbers; 0 of none.

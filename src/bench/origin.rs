@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::{TcpListener, TcpStream};
+use monoio::task::JoinHandle;
 use monoio::time;
 
 use super::wire;
@@ -19,13 +20,18 @@ use super::wire;
 const LEFT: Duration = Duration::from_secs(10);
 
 /// An origin at work on this thread's runtime.
-#[derive(Debug, Clone)]
 pub(super) struct Origin {
     pub(super) address: SocketAddr,
-    /// Connections that it has accepted.
-    pub(super) accepted: Rc<Cell<u64>>,
-    /// Those of them that are open.
-    open: Rc<Cell<u64>>,
+    counts: Rc<Counts>,
+    accepting: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Counts {
+    accepted: Cell<u64>,
+    open: Cell<u64>,
+    /// No more are accepted.
+    over: Cell<bool>,
 }
 
 impl Origin {
@@ -36,26 +42,14 @@ impl Origin {
     pub(super) fn start() -> io::Result<Origin> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
-        let origin = Origin { address, accepted: Rc::default(), open: Rc::default() };
-        let Origin { accepted, open, .. } = origin.clone();
-        monoio::spawn(async move {
-            loop {
-                match listener.accept().await {
-                    Ok((stream, _)) => {
-                        accepted.set(accepted.get() + 1);
-                        open.set(open.get() + 1);
-                        let open = open.clone();
-                        monoio::spawn(async move {
-                            serve(stream).await;
-                            open.set(open.get() - 1);
-                        });
-                    }
-                    // Out of descriptors, until some connection has ended.
-                    Err(_) => time::sleep(Duration::from_millis(10)).await,
-                }
-            }
-        });
-        Ok(origin)
+        let counts = Rc::<Counts>::default();
+        let accepting = monoio::spawn(accept(listener, counts.clone()));
+        Ok(Origin { address, counts, accepting })
+    }
+
+    /// Connections that it has accepted.
+    pub(super) fn accepted(&self) -> u64 {
+        self.counts.accepted.get()
     }
 
     /// Waits until all connections have ended, as they do soon when a gateway has.
@@ -63,6 +57,29 @@ impl Origin {
     /// # Errors
     /// When they do not.
     pub(super) async fn is_left(&self) -> io::Result<()> {
+        self.counts.are_none_open().await
+    }
+
+    /// Ends it, once all connections have ended. What is under way when a runtime ends keeps its
+    /// descriptor for as long as the process lasts.
+    ///
+    /// # Errors
+    /// When connections stay open.
+    pub(super) async fn end(self) -> io::Result<()> {
+        let Origin { address, counts, accepting } = self;
+        counts.are_none_open().await?;
+        counts.over.set(true);
+        // The accept under way ends with this one.
+        let last = TcpStream::connect_addr(address).await?;
+        accepting.await;
+        drop(last);
+        // Its other end is seen to close: by then the ring has been told to close the listener too.
+        counts.are_none_open().await
+    }
+}
+
+impl Counts {
+    async fn are_none_open(&self) -> io::Result<()> {
         let left = async {
             while self.open.get() > 0 {
                 time::sleep(Duration::from_millis(5)).await;
@@ -70,6 +87,24 @@ impl Origin {
         };
         let left = time::timeout(LEFT, left).await;
         left.map_err(|_| io::Error::other(format!("{} connections stay open", self.open.get())))
+    }
+}
+
+async fn accept(listener: TcpListener, counts: Rc<Counts>) {
+    while !counts.over.get() {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                counts.accepted.set(counts.accepted.get() + 1);
+                counts.open.set(counts.open.get() + 1);
+                let counts = counts.clone();
+                monoio::spawn(async move {
+                    serve(stream).await;
+                    counts.open.set(counts.open.get() - 1);
+                });
+            }
+            // Out of descriptors, until some connection has ended.
+            Err(_) => time::sleep(Duration::from_millis(10)).await,
+        }
     }
 }
 
@@ -167,5 +202,39 @@ async fn echo(mut stream: TcpStream, buffer: Vec<u8>) {
             return;
         }
         std::mem::swap(&mut buffer, &mut out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::load::{Load, Pattern};
+    use super::super::on_runtime;
+    use super::super::rows::Ask;
+    use super::*;
+
+    /// The next row needs the descriptors.
+    #[test]
+    fn nothing_of_it_is_left_when_its_runtime_ends() {
+        let work = async {
+            let origin = Origin::start().unwrap();
+            let (to, request) = (origin.address, Ask::Get.bytes("").into());
+            let answer = Some(Ask::Get.answer());
+            let pattern = Pattern::KeepAlive;
+            let running = Load { to, pattern, connections: 64, request, answer }.start();
+            let outcome = running.measure(Duration::from_millis(50)).await;
+            running.stop().await;
+            assert!(outcome.answers > 0 && outcome.errors == 0, "{outcome:?}");
+            assert_eq!(origin.accepted(), 64);
+            origin.end().await.unwrap();
+            to.port()
+        };
+        let ours = format!(":{:04X}", on_runtime(work).unwrap());
+        let sockets = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+        for socket in sockets.lines().skip(1) {
+            let fields: Vec<&str> = socket.split_whitespace().collect();
+            let of_origin = fields[1].ends_with(&ours) || fields[2].ends_with(&ours);
+            // What the system remembers for a while has no descriptor.
+            assert!(!of_origin || fields[9] == "0", "{socket}");
+        }
     }
 }
