@@ -197,13 +197,20 @@ struct Worker {
 }
 
 impl Worker {
+    /// Waits for it: a thread names itself, and that may be after the gateway has said "listening".
     fn of(gateway: &Child) -> Worker {
-        let threads = fs::read_dir(format!("/proc/{}/task", gateway.id())).unwrap();
-        let mut folders = threads.map(|thread| thread.unwrap().path());
         let named = |folder: &PathBuf| {
             fs::read_to_string(folder.join("comm")).is_ok_and(|name| name.trim() == "ringway-0")
         };
-        Worker { folder: folders.find(named).expect("the gateway has a worker") }
+        let begun = Instant::now();
+        loop {
+            let threads = fs::read_dir(format!("/proc/{}/task", gateway.id())).unwrap();
+            if let Some(folder) = threads.map(|thread| thread.unwrap().path()).find(named) {
+                return Worker { folder };
+            }
+            assert!(begun.elapsed() < PATIENCE, "the gateway has no worker");
+            thread::yield_now();
+        }
     }
 
     /// Returns when the worker sleeps until something happens.
