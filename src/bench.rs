@@ -3,6 +3,7 @@
 mod client;
 mod load;
 mod measure;
+mod neighbour;
 mod origin;
 mod peers;
 mod process;

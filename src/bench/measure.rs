@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::load::{Idle, Load, Outcome, Pattern};
+use super::neighbour::Neighbour;
 use super::origin::Origin;
 use super::peers::{Peer, Setup, free_port};
 use super::process::{Process, Usage};
@@ -62,7 +63,8 @@ pub(super) struct Figures {
     pub(super) upstream_connections: u64,
     pub(super) errors: u64,
     pub(super) first_error: Option<String>,
-    /// Share of its cores that the gateway used; none where processes were replaced.
+    /// Share of its cores that the gateway used, or of what a neighbour leaves it of them; none
+    /// where processes were replaced.
     pub(super) busy: Option<f64>,
     /// Of the busiest `workers` threads, the least busy beside the busiest.
     pub(super) evenness: Option<f64>,
@@ -161,6 +163,8 @@ pub(super) async fn row(
         entries.push(entry);
         plan.go_on()?;
     }
+    let half = if row.neighbour { &plan.cores[..row.workers] } else { &[] };
+    let _neighbour = Neighbour::on(half)?;
     for round in 1..=plan.rounds {
         for contender in &mut contenders {
             let entry = &mut entries[contender.entry];
@@ -331,6 +335,7 @@ async fn turn(
     };
     let used = after.since(&before);
     let seconds = outcome.elapsed.as_secs_f64();
+    let cores = row.workers as f64 * if row.neighbour { 0.5 } else { 1.0 };
     let at = |quantile: f64| outcome.latency.value_at_quantile(quantile);
     Ok(Figures {
         requests_per_second: outcome.answers as f64 / seconds,
@@ -343,7 +348,7 @@ async fn turn(
         upstream_connections: origin.accepted() - accepted,
         errors: outcome.errors,
         first_error: outcome.first_error,
-        busy: used.map(|used| used.as_secs_f64() / seconds / row.workers as f64),
+        busy: used.map(|used| used.as_secs_f64() / seconds / cores),
         evenness: gateway.filter(|_| row.workers > 1).map(|_| after.evenness(&before, row.workers)),
         bytes_per_connection,
     })

@@ -16,6 +16,9 @@ pub(super) struct Row {
     pub(super) ask: Ask,
     /// Cores for the gateway; its workers are as many.
     pub(super) workers: usize,
+    /// Another program has half of these cores, so that the load's suffices to keep the gateway
+    /// busy.
+    pub(super) neighbour: bool,
 }
 
 /// How the load goes about it.
@@ -109,6 +112,7 @@ pub(super) fn all(idle: usize) -> Vec<Row> {
         work,
         ask,
         workers: 1,
+        neighbour: false,
     };
     let keep = |connections| Work::Load(Pattern::KeepAlive, connections);
     let mut rows = Vec::new();
@@ -139,6 +143,15 @@ pub(super) fn all(idle: usize) -> Vec<Row> {
     }
     let fresh = Work::Load(Pattern::Fresh, 64);
     rows.push(row("connect-64", "a new connection for each request", fresh, Ask::LastGet));
+    rows.push(Row {
+        neighbour: true,
+        ..row(
+            "connect-64-half",
+            "a new connection for each request, on half a core",
+            fresh,
+            Ask::LastGet,
+        )
+    });
     let rate = Work::Load(Pattern::Rate(20_000.0), 64);
     rows.push(row("rate-20k", "20,000 requests a second, open loop", rate, Ask::Get));
     let what = format!("{idle} idle connections, then a request on all at once");
