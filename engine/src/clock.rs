@@ -399,6 +399,20 @@ impl Watch {
         usize::try_from(n).map_err(|_| std::io::Error::last_os_error())
     }
 
+    /// Sends what the socket has room for, at once, but keeps back what does not fill a segment:
+    /// more comes, or the end. One system call.
+    pub(crate) fn send_more(&self, bytes: &[u8]) -> std::io::Result<usize> {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE;
+        let (start, len) = (bytes.as_ptr(), bytes.len());
+        let nobody = std::ptr::null::<libc::sockaddr>();
+        // SAFETY: the descriptor is open while its entry is on the list (see `shut`); the kernel
+        // reads at most `len` bytes of `bytes`, and no address where the pointer for one is null.
+        let n = self.with(|e| unsafe {
+            libc::syscall(libc::SYS_sendto, e.fd, start, len, flags, nobody, 0)
+        });
+        usize::try_from(n).map_err(|_| std::io::Error::last_os_error())
+    }
+
     /// Takes the socket off the list, right before it is closed.
     pub(crate) fn retire(&self) {
         self.with(|e| e.fd = -1);
@@ -434,6 +448,7 @@ impl Drop for Watch {
 mod tests {
     use super::*;
     use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 
@@ -510,6 +525,32 @@ mod tests {
         sweep_for(&list, start, 1, 5);
         let ended: Vec<_> = watches.iter().map(|watch| !watch.is_quiet()).collect();
         assert_eq!(ended, [false, true, false, false]);
+    }
+
+    #[test]
+    fn the_last_bytes_are_kept_back_for_the_end_to_go_with_them() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        ours.set_nodelay(true).unwrap();
+        let (mut theirs, _) = listener.accept().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let list = Rc::new(Deadlines::default());
+        let watch = list.watch(ours.as_raw_fd());
+        let begun = now();
+        for piece in [&b"the "[..], b"last "] {
+            assert_eq!(watch.send_more(piece).unwrap(), piece.len());
+        }
+        let early = theirs.read(&mut [0; 16]).map_err(|error| error.kind());
+        // The system keeps them for 200 ms, and this thread may have been stopped for longer.
+        if begun.elapsed() < Duration::from_millis(100) {
+            assert_eq!(early, Err(std::io::ErrorKind::WouldBlock));
+        }
+        theirs.set_nonblocking(false).unwrap();
+        watch.end_sending();
+        let mut all = String::new();
+        theirs.read_to_string(&mut all).unwrap();
+        assert!("the last ".ends_with(&all) && (early.is_ok() || all.len() == 9), "{all:?}");
+        assert!(watch.send_more(b"more").is_err(), "no signal ends us for it");
     }
 
     #[test]

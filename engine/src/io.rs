@@ -241,6 +241,31 @@ impl Writer<'_> {
         (result, buffer)
     }
 
+    /// The same with the last bytes that will be sent: says so in their segment, which costs
+    /// neither side one of its own (RFC 9293 §3.10.4). The receiving direction is left open.
+    ///
+    /// # Errors
+    /// As [`Writer::write_all`].
+    pub(crate) async fn write_last(
+        &mut self,
+        mut buffer: Buffer,
+        stall: Duration,
+    ) -> (io::Result<()>, Buffer) {
+        // What it does not take, or why it takes none, is for the usual way.
+        if !self.watch.is_over()
+            && let Ok(n) = self.watch.send_more(buffer.filled())
+        {
+            buffer.advance(n);
+        }
+        let (written, buffer) = self.write_all(buffer, stall).await;
+        if written.is_ok() {
+            // At once, and not by the close: that would be a reset where the client has sent what
+            // nobody has read, and what is kept back would be lost.
+            self.end();
+        }
+        (written, buffer)
+    }
+
     /// Ends both directions in `time`, whatever comes and goes until then.
     pub(crate) fn over_within(&self, time: Duration) {
         self.watch.over_within(time);

@@ -71,7 +71,10 @@ async fn send(
     write_answer(course, exchange, answer, close, out.tail());
     let (mut reader, mut writer) = connection.stream.split();
     let time = course.rules().write_timeout;
-    let (written, mut out) = writer.write_all(out, time).await;
+    let (written, mut out) = match close {
+        true => writer.write_last(out, time).await,
+        false => writer.write_all(out, time).await,
+    };
     let mut after = if close { After::Linger } else { After::Keep };
     let status = exchange.response.head.status;
     if let Err(e) = written {

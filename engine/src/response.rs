@@ -75,12 +75,17 @@ impl Response<'_> {
         };
         let extra = taken.as_ref().is_ok_and(|taken| *taken < came.len());
         let whole = down.is_done();
+        let last = close && whole && !upload.is_busy();
         if framing == Framing::UntilClose {
             client.begins_until_close();
         }
         let relayed = {
             let rest = pin!(async {
-                let (written, out) = client.write_all(out, self.bounds.write).await;
+                let time = self.bounds.write;
+                let (written, out) = match last {
+                    true => client.write_last(out, time).await,
+                    false => client.write_all(out, time).await,
+                };
                 worker.buffers.give(out);
                 written.map_err(ClientError::gone)?;
                 taken.map_err(|e| response_error(self.from, e))?;

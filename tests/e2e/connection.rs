@@ -3,12 +3,13 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Client, Driver, Gateway, Origin, chunked, scenes};
+use crate::harness::{Client, Driver, Gate, Gateway, Origin, chunked, ok, scenes};
 
 scenes![
     a_connection_takes_many_requests,
     close_is_honoured,
     nothing_is_served_after_close,
+    the_last_answer_comes_though_more_was_sent,
     http_1_0_closes,
     http_1_0_may_stay,
     pipelined_requests_are_answered_in_order,
@@ -50,6 +51,31 @@ fn nothing_is_served_after_close(driver: Driver) {
     client.answer().expect(200);
     client.until_end();
     assert_eq!(origin.request().target, "/last");
+}
+
+/// A close with unread bytes is a reset, which takes along what has not been sent by then.
+fn the_last_answer_comes_though_more_was_sent(driver: Driver) {
+    let (gate, at_gate) = (Gate::default(), Gate::default());
+    let origin = {
+        let (gate, at_gate) = (gate.clone(), at_gate.clone());
+        Origin::script(move |connection| {
+            while connection.request()?.is_some() {
+                at_gate.open();
+                gate.pass()?;
+                connection.write(ok("the last one"))?;
+            }
+            Ok(())
+        })
+    };
+    let gateway = Gateway::forward(driver, &origin);
+    for _ in 0..20 {
+        let mut client = gateway.client();
+        client.request("GET", "/", &["Connection: close"]);
+        at_gate.pass().unwrap();
+        client.send("nobody reads this");
+        gate.open();
+        assert_eq!(client.answer().expect(200).text(), "the last one");
+    }
 }
 
 fn http_1_0_closes(driver: Driver) {
