@@ -6,7 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Driver, Gate, Gateway, Origin, Response, chunked, dedent, eventually, forward_route, ok, scenes,
+    Driver, End, Gate, Gateway, Origin, Response, chunked, dedent, eventually, forward_route, ok,
+    scenes,
 };
 
 scenes![
@@ -285,15 +286,6 @@ impl Slots {
         let mut state = self.0.0.lock().unwrap();
         let here = state.here;
         std::mem::replace(&mut state.most, here)
-    }
-}
-
-/// Tells others that it is over when it goes.
-struct End<'a>(&'a AtomicBool);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

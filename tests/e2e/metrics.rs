@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Client, Driver, Gateway, Origin, dedent, eventually, refusing, scenes};
+use crate::harness::{Client, Driver, End, Gateway, Origin, dedent, eventually, refusing, scenes};
 
 scenes![
     what_is_counted_is_what_happened,
@@ -209,9 +209,12 @@ fn a_scrape_every_ten_milliseconds_is_not_felt(driver: Driver) {
             }
             scrapes
         });
-        let mut client = gateway.client();
-        (0..1_000).for_each(|_| drop(client.get("/up").expect(200)));
-        done.store(true, Ordering::Relaxed);
+        {
+            // However this scene ends, it does.
+            let _end = End(&done);
+            let mut client = gateway.client();
+            (0..1_000).for_each(|_| drop(client.get("/up").expect(200)));
+        }
         scraper.join().unwrap()
     });
     assert!(scrapes > 3, "{scrapes} scrapes");

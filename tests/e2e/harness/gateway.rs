@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -365,6 +366,15 @@ pub(crate) fn forward_route(origin: &Origin, settings: &str) -> String {
         "routes:\n  - name: all\n    prefix: /\n    targets:\n      - addr: http://{address}\n\
          {settings}"
     )
+}
+
+/// Tells the threads that a scene waits for that it is over, when it goes.
+pub(crate) struct End<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Waits for what can only be asked for, not listened to (memory, an endpoint that comes back).

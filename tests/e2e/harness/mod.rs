@@ -8,7 +8,7 @@ mod wire;
 
 pub(crate) use browser::Browser;
 pub(crate) use client::{Client, chunked, draw};
-pub(crate) use gateway::{Driver, Gateway, RINGWAY, dedent, eventually, forward_route};
+pub(crate) use gateway::{Driver, End, Gateway, RINGWAY, dedent, eventually, forward_route};
 pub(crate) use origin::{Deaf, Gate, Origin, SWITCH, ok, refusing};
 pub(crate) use wire::{BOUND, Framing, Request, Response};
 
