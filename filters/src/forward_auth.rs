@@ -15,7 +15,8 @@
 //! The service is sent `method` and `path`, without a body, with the `request_headers` of the
 //! request as the filters before this one left them, and with `X-Forwarded-Method`,
 //! `X-Forwarded-Proto`, `X-Forwarded-Host`, `X-Forwarded-Uri` and `X-Forwarded-For`, which tell
-//! what is asked, and by whom. `X-Forwarded-Uri` has the path as the routes see it, and the query.
+//! what is asked, and by whom. `X-Forwarded-Uri` has the path as the routes see it, and the query
+//! without a credential that an `auth` has taken out of it.
 //!
 //! When it answers 2xx, the request passes. `response_headers` are copied from that answer; what a
 //! client sent under those names, or names that programs take for them, is removed first. With

@@ -248,13 +248,26 @@ fn a_token_that_is_not_forwarded_is_nowhere_in_the_request(driver: Driver) {
                   forward: false
                   consumer_header: X-Consumer
                   {from}
+              - forward_auth: {{upstream: service}}
+              - headers: {{request: {{set: {{X-Query: \"${{query}}\"}}}}}}
             "
         );
-        let gateway = Gateway::start(driver, &forward_route(&origin, &settings));
+        let service = Origin::saying("it may");
+        let upstreams = format!(
+            "upstreams: {{service: {{targets: [{{addr: \"http://{}\"}}]}}}}\n",
+            service.address
+        );
+        let yaml = format!("{upstreams}{}", forward_route(&origin, &settings));
+        let gateway = Gateway::start(driver, &yaml);
         gateway.client().get("/a?x=1").expect_error(401);
         gateway.client().get_with(target, &[&field, "X-Consumer: bob"]).expect(200);
         let request = origin.requests().pop().unwrap();
-        assert!(!format!("{request:?}").contains(token), "{from}: {request:?}");
+        let question = service.requests().pop().unwrap();
+        for seen in [&request, &question] {
+            assert!(!format!("{seen:?}").contains(token), "{from}: {seen:?}");
+        }
+        assert_eq!(question.field("x-forwarded-uri"), Some("/a?x=1"));
+        assert_eq!(request.field("x-query"), Some("x=1"));
         assert_eq!(
             (request.target.as_str(), request.field("x-consumer")),
             ("/a?x=1", Some("alice"))

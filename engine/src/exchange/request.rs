@@ -19,7 +19,8 @@ pub struct Request {
     pub edits: Edits,
     /// The path to route by, normalised, without the query.
     pub path: Vec<u8>,
-    /// The query, without its question mark.
+    /// The query, without its question mark, as the routes see it; less what filters have taken out
+    /// with [`Request::remove_query`].
     pub query: Vec<u8>,
     /// True when there is a question mark, with or without anything behind it: an empty query is
     /// not the same as none (RFC 3986 §6.2.3).
@@ -99,21 +100,25 @@ impl Request {
     }
 
     /// Leaves every query parameter of this name, however it is escaped, out of what the upstream
-    /// sees.
+    /// sees, and out of [`Request::query`] for the filters that follow.
     pub fn remove_query(&mut self, name: &[u8]) {
-        let Some(at) = self.target.iter().position(|&byte| byte == b'?') else { return };
-        let (path, all) = self.target.split_at(at);
-        self.spare.clear();
-        self.spare.extend_from_slice(path);
-        let mut mark = b'?';
-        for pair in all[1..].split(|&byte| byte == b'&') {
-            if query::value_of(pair, name).is_none() {
-                self.spare.push(mark);
-                self.spare.extend_from_slice(pair);
-                mark = b'&';
-            }
+        if let Some(at) = memchr::memchr(b'?', &self.target) {
+            let (path, all) = self.target.split_at(at);
+            self.spare.clear();
+            self.spare.extend_from_slice(path);
+            append_others(&mut self.spare, Some(b'?'), &all[1..], name);
+            std::mem::swap(&mut self.target, &mut self.spare);
         }
-        std::mem::swap(&mut self.target, &mut self.spare);
+        self.spare.clear();
+        append_others(&mut self.spare, None, &self.query, name);
+        std::mem::swap(&mut self.query, &mut self.spare);
+    }
+
+    /// The query as it arrived, without its question mark.
+    pub fn arrived_query(&self) -> &[u8] {
+        let target = self.head.path_and_query(self.raw());
+        let end = memchr::memchr(b'?', target).map_or(target.len(), |at| at + 1);
+        &target[end..]
     }
 
     /// The pairs of all `Cookie` fields as they arrived (RFC 6265 §4.2.1).
@@ -200,5 +205,15 @@ impl Request {
         self.kept = None;
         self.received = 0;
         self.max_body = None;
+    }
+}
+
+/// Appends the pairs of a query that have another name, the first of them behind `mark`.
+fn append_others(out: &mut Vec<u8>, mut mark: Option<u8>, query: &[u8], name: &[u8]) {
+    for pair in query.split(|&byte| byte == b'&') {
+        if query::value_of(pair, name).is_none() {
+            out.extend(mark.replace(b'&'));
+            out.extend_from_slice(pair);
+        }
     }
 }

@@ -98,10 +98,10 @@ impl<'a> Line<'a> {
             Field::Method => word(request.method()),
             Field::Host => word(request.authority()),
             Field::Path => word(self.path()),
-            Field::Query if request.query.is_empty() => Value::Absent,
-            Field::Query => Value::Query(&request.query),
+            Field::Query if request.arrived_query().is_empty() => Value::Absent,
+            Field::Query => Value::Query(request.arrived_query()),
             Field::Target if self.path().is_empty() => Value::Absent,
-            Field::Target => Value::Target(self.path(), &request.query),
+            Field::Target => Value::Target(self.path(), request.arrived_query()),
             Field::Protocol if request.method().is_empty() => Value::Absent,
             Field::Protocol => Value::Word(match request.head.version {
                 Version::Http10 => b"HTTP/1.0",
