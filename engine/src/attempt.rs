@@ -121,6 +121,7 @@ impl Attempt<'_> {
             let (reader, writer) = (&mut reader, &mut client_writer);
             self.hear(exchange, whole, reader, writer, upload.as_mut()).await
         };
+        let cut = lease.stream.watch().is_cut();
         let over = self.until.get().filter(|_| lease.stream.watch().is_over());
         if !whole {
             connection.stream.watch().read_any_time();
@@ -131,9 +132,10 @@ impl Attempt<'_> {
         }
         match heard {
             Heard::Response { mut relayed, busy } => {
-                if over.is_some() {
+                if cut || over.is_some() {
                     relayed.clean = false;
-                    relayed.error = relayed.error.map(|_| GatewayError::Timeout.into());
+                    let why = if cut { GatewayError::RouteGone } else { GatewayError::Timeout };
+                    relayed.error = relayed.error.map(|_| why.into());
                 }
                 self.ended(exchange, up, relayed, whole, busy, lease)
             }
@@ -145,6 +147,10 @@ impl Attempt<'_> {
                     lease.give_back(&self.upstream.plan.settings.pool, self.now());
                 }
                 Attempted::Unwanted(next)
+            }
+            Heard::Nothing(_) if cut => {
+                exchange.request.received = up.body.received();
+                Attempted::Failed { error: GatewayError::RouteGone.into(), repeatable: false }
             }
             Heard::Nothing(error) => {
                 let over = over.map(|until| match up.body.is_awaited() {

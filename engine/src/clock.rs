@@ -71,6 +71,8 @@ struct Entry {
     /// When the exchange that the socket is used for is over, and that it is.
     over_at: u64,
     over: bool,
+    /// It was ended from outside: its route is gone, or the gateway stops.
+    cut: bool,
     /// It waits for a request, which a drain cuts short.
     waiting: bool,
     /// What is being sent has no end but that of the connection, so none may look orderly.
@@ -115,6 +117,7 @@ impl Deadlines {
             write_expired: false,
             over_at: NEVER,
             over: false,
+            cut: false,
             waiting: false,
             unfinished: false,
             serving: None,
@@ -233,6 +236,7 @@ impl Entry {
     /// whole for it.
     fn cut(&mut self) {
         self.over = true;
+        self.cut = true;
         shut(self.fd, libc::SHUT_RDWR);
     }
 
@@ -327,6 +331,11 @@ impl Watch {
     /// True when the time that [`Watch::over_within`] gave is over.
     pub(crate) fn is_over(&self) -> bool {
         self.with(|e| e.over)
+    }
+
+    /// True when the exchange under way was ended from outside.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.with(|e| e.cut)
     }
 
     /// Nothing is being written.
@@ -523,8 +532,8 @@ mod tests {
         // What comes back in time goes on.
         list.end_gone(number(3), Duration::from_millis(300), |serving| serving.route == 1);
         sweep_for(&list, start, 1, 5);
-        let ended: Vec<_> = watches.iter().map(|watch| !watch.is_quiet()).collect();
-        assert_eq!(ended, [false, true, false, false]);
+        let ended: Vec<_> = watches.iter().map(|w| (!w.is_quiet(), w.is_cut())).collect();
+        assert_eq!(ended, [false, true, false, false].map(|ended| (ended, ended)));
     }
 
     #[test]

@@ -124,6 +124,9 @@ pub enum GatewayError {
     /// The gateway stops, and the time for what was open is over.
     #[error("the gateway stops, and the exchange was not over in time")]
     Drained,
+    /// A reload took the route away, and the time for what was open is over.
+    #[error("a reload took the route away, and the exchange was not over in time")]
+    RouteGone,
     /// More attempts were asked for than one exchange may make.
     #[error("too many attempts")]
     Attempts,
@@ -188,6 +191,7 @@ impl Error {
             Error::Gateway(G::Coder(_)) => (500, "bad_coder", false),
             Error::Gateway(G::Timeout) => (504, "timeout", true),
             Error::Gateway(G::Drained) => (503, "drained", false),
+            Error::Gateway(G::RouteGone) => (503, "route_gone", false),
             Error::Gateway(G::Attempts) => (502, "too_many_attempts", true),
         };
         Reply { status: Some(status), code, keep }
@@ -217,9 +221,8 @@ impl Error {
                 | U::Interim(_)
                 | U::UnaskedUpgrade(_),
             ) => "response_head",
-            Error::Upstream(U::ExchangeTimeout(_)) | Error::Gateway(G::Timeout | G::Drained) => {
-                "exchange"
-            }
+            Error::Upstream(U::ExchangeTimeout(_))
+            | Error::Gateway(G::Timeout | G::Drained | G::RouteGone) => "exchange",
             Error::Upstream(U::Truncated(_) | U::Body(..) | U::TooLarge(_) | U::Stalled(_))
             | Error::Gateway(G::Coder(_)) => "response_body",
         }

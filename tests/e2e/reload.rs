@@ -1,6 +1,7 @@
 //! Reloading: what changes in the file is served by from the next request on, what stays keeps its
 //! state, and what is wrong changes nothing.
 
+use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::symlink;
@@ -513,16 +514,27 @@ fn a_stream_of_a_route_that_is_gone_drains(driver: Driver) {
         connection.await_end();
         Ok(())
     });
-    let gateway = Gateway::start(driver, &staying_and_going(&origin, "300ms", true));
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    let file = |goes| {
+        let output = format!("{{output: {{file: {}}}}}", log.display());
+        let routes = staying_and_going(&origin, "300ms", goes);
+        format!("global_filters: [{{logging: {output}}}]\n{routes}")
+    };
+    let gateway = Gateway::start(driver, &file(true));
     let (mut stays, mut goes) = (gateway.client(), gateway.client());
     for (client, target) in [(&mut stays, "/stays"), (&mut goes, "/goes")] {
         client.request("GET", target, &[]).head();
         assert_eq!(client.chunk().as_deref(), Some("half"));
     }
-    gateway.reload(&staying_and_going(&origin, "300ms", false));
+    gateway.reload(&file(false));
     // Cut off, without the last chunk.
     assert_eq!(goes.until_end(), "");
     origin.await_ended(1);
+    // The upstream is not to blame.
+    eventually("it is told why", || {
+        fs::read_to_string(&log).is_ok_and(|lines| lines.contains("\"route_gone\""))
+    });
     assert!(!stays.dawdle(Duration::from_millis(300)));
 }
 
