@@ -18,7 +18,8 @@ use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, S
 use monoio::net::TcpStream;
 
 use crate::buffer::Buffer;
-use crate::clock::{self, Deadlines, Watch};
+use crate::clock;
+use crate::deadlines::{Deadlines, Watch};
 
 /// A connected socket and its place on the core's list of deadlines.
 pub(crate) struct Stream {

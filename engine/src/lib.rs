@@ -26,8 +26,8 @@
 //! I/O and does not ask for the time. It is tested and fuzzed without a socket.
 //!
 //! *Architecture invariant:* a read is never cancelled. One operation a direction; a deadline
-//! shuts the socket down ([`clock`]), which completes the operation, and no byte is lost. What is
-//! dropped in mid-operation is only what will not be used again.
+//! shuts the socket down ([`deadlines`]), which completes the operation, and no byte is lost. What
+//! is dropped in mid-operation is only what will not be used again.
 //!
 //! *Architecture invariant:* what can fail, fails in [`Snapshot::build`] or before the first worker
 //! starts. A worker serves by a snapshot and cannot fail to.
@@ -71,9 +71,9 @@
 //! What stays as it is in the file keeps its state: filters whose settings stay keep their
 //! blueprints and each core's instances, upstreams whose settings stay their plans, and endpoints
 //! that stay in an upstream their connections and what is known of them. Exchanges under way whose
-//! route is gone, tunnels among them, are ended after `drain_timeout` ([`clock`]); those of a route
-//! that only changed go on. A listener that is gone takes no more connections; those it took live
-//! on.
+//! route is gone, tunnels among them, are ended after `drain_timeout` ([`deadlines`]); those of a
+//! route that only changed go on. A listener that is gone takes no more connections; those it took
+//! live on.
 //!
 //! # What others were wounded by, and what excludes it here
 //!
@@ -104,7 +104,7 @@
 //! - *Clients that send slowly to have an upstream taken for dead*: an upstream is to blame for the
 //!   time that only it was waited for ([`until`]), and no probe is waited for without end
 //!   ([`shared`]).
-//! - *Slowloris, slow bodies, slow readers*: a deadline for every wait ([`clock`], [`relay`]).
+//! - *Slowloris, slow bodies, slow readers*: a deadline for every wait ([`deadlines`], [`relay`]).
 #![cfg_attr(
     test,
     allow(clippy::disallowed_types, reason = "tests may share what they like among threads")
@@ -163,6 +163,7 @@ pub mod record;
 // What travels, and what it stands on.
 pub mod buffer;
 pub mod clock;
+mod deadlines;
 pub mod error;
 pub mod exchange;
 mod io;

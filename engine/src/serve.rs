@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use crate::attempt::{Attempt, Attempted};
 use crate::choose::{choose_upstream, hash_key};
-use crate::clock::{self, Serving};
+use crate::clock;
 use crate::course::{Course, Ended};
+use crate::deadlines::Serving;
 use crate::downstream::{After, Connection};
 use crate::error::{ClientError, Error, GatewayError, UpstreamError};
 use crate::exchange::{Answer, AnswerBody, Exchange};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ringway_config::Pool;
 
-use crate::clock::Deadlines;
+use crate::deadlines::Deadlines;
 use crate::error::{Error, GatewayError, UpstreamError};
 use crate::io::Stream;
 use crate::upstream::Endpoint;

@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use ringway_config::{HealthCheck, OutlierDetection, Period, Probe, Target};
 
 use super::*;
-use crate::clock::Deadlines;
+use crate::deadlines::Deadlines;
 use crate::error::{ClientError, UpstreamError};
 use crate::limits::CLOSED_AT_ONCE;
 

@@ -98,8 +98,10 @@ impl<'a> Line<'a> {
             Field::Method => word(request.method()),
             Field::Host => word(request.authority()),
             Field::Path => word(self.path()),
-            Field::Query if request.arrived_query().is_empty() => Value::Absent,
-            Field::Query => Value::Query(request.arrived_query()),
+            Field::Query => match request.arrived_query() {
+                [] => Value::Absent,
+                query => Value::Query(query),
+            },
             Field::Target if self.path().is_empty() => Value::Absent,
             Field::Target => Value::Target(self.path(), request.arrived_query()),
             Field::Protocol if request.method().is_empty() => Value::Absent,
